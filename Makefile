@@ -1,0 +1,102 @@
+# `make help` lists what there is. Everything runs in a Python environment outside the work tree (packaging/environment.py).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+DIR ?= /opt/cni/bin
+# Two workers keep two cores busy, also where there are more: most of the time is the kernel's, which does one thing at a time here.
+WORKERS ?= 2
+RUN := $(PYTHON) packaging/environment.py
+PREFLIGHT := $(PYTHON) packaging/preflight.py
+PYTEST := $(RUN) -m pytest
+PARALLEL := --numprocesses=$(WORKERS) --dist=worksteal
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: python
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11, which this project needs: name a newer one, as in make PYTHON=python3.12" >&2; exit 1; }
+
+.PHONY: build
+build: python ## build dist/bin: one executable per plugin name
+	@$(PREFLIGHT) build
+	@$(RUN) packaging/builder.py
+
+.PHONY: install
+install: build ## install into DIR (default /opt/cni/bin), also under running plugins
+	@$(PYTHON) packaging/installer.py install dist/bin $(DIR)
+
+.PHONY: uninstall
+uninstall: python ## remove from DIR and put back what `make install` replaced
+	@$(PYTHON) packaging/installer.py uninstall $(DIR)
+
+.PHONY: demo
+demo: python ## show containers networked by the plugins, in namespaces of its own
+	@$(PREFLIGHT) demo
+	@$(MAKE) --no-print-directory build peers
+	@$(RUN) -m demo
+
+.PHONY: test
+test: python ## prove the plugins: style, types, unit, kernel and end-to-end tests
+	@$(PREFLIGHT) test
+	@$(MAKE) --no-print-directory build lint peers
+	@$(PYTEST) $(PARALLEL) tests/unit tests/netns tests/e2e tests/reference_suites
+
+.PHONY: lint
+lint: python ## check style, types, layers, and that generated documents are fresh
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+	@$(RUN) -c 'from importlinter.cli import lint_imports_command as main; main()' --no-logo
+	@$(RUN) -m cni_plugins.model.export --check
+
+.PHONY: format
+format: python ## format the code and sort its imports
+	@$(RUN) -m ruff check --fix-only .
+	@$(RUN) -m ruff format .
+
+.PHONY: peers
+peers: python ## build the reference plugins and cnitool, which tests and demo run
+	@$(RUN) -m tests.lab.peers cni
+
+.PHONY: test-cluster
+test-cluster: python ## network pods in a real two-node Kubernetes cluster (first run: 10 minutes more)
+	@$(PREFLIGHT) cluster
+	@$(MAKE) --no-print-directory build
+	@$(RUN) -m tests.lab.peers cni kubernetes
+	@$(PYTEST) tests/lab
+
+.PHONY: test-vm
+test-vm: python ## test what needs another kernel, in an emulated machine
+	@$(PREFLIGHT) vm
+	@$(MAKE) --no-print-directory build
+	@$(PYTEST) tests/vm
+
+.PHONY: bench
+bench: python ## measure calls against the reference plugins (see benchmarks/README.md)
+	@$(PREFLIGHT) test
+	@$(MAKE) --no-print-directory build peers
+	@$(RUN) -m benchmarks
+
+KILLS ?= 6000
+.PHONY: soak
+soak: python ## kill calls thousands of times and look for what is left behind (long)
+	@$(PREFLIGHT) test
+	@$(MAKE) --no-print-directory build peers
+	@CNI_TEST_KILLS=$(KILLS) $(PYTEST) $(PARALLEL) tests/e2e/test_killed.py
+
+.PHONY: docs
+docs: python ## write docs/schemas and the key tables of docs/plugins from the models
+	@$(RUN) -m cni_plugins.model.export --write
+
+.PHONY: lock
+lock: python ## pin the dependencies of pyproject.toml, with hashes, in requirements/locked.txt
+	@$(PYTHON) packaging/lock.py
+
+.PHONY: clean
+clean: ## remove what is built in the work tree
+	@rm -rf build dist cni_plugins/model/_frozen .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
