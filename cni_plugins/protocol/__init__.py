@@ -1,0 +1,1 @@
+"""The CNI specification in Python: requests, errors, versions, results, delegation. Knows no kernel."""
