@@ -1,0 +1,1 @@
+"""Address management on the node: pools of addresses (pure arithmetic) and the store of leases (crash-safe files)."""
