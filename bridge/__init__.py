@@ -1,0 +1,1 @@
+"""The bridge plugin: containers share an Ethernet bridge on their node."""

@@ -1,0 +1,236 @@
+"""`handle`: one call from request to answer; the same code in a cold process and in an agent.
+
+    Request -> checked -> configuration (validated once) -> plan -> runner or removal -> kernel
+    answer  <- result in the configuration's version <------------------------'
+
+It reads no environment variables, prints nothing and changes nothing of the process: the answer goes through `deliver`, and
+what `deliver` raises counts as a failure of the call, so that an ADD whose result nobody got is undone.
+"""
+
+from __future__ import annotations
+
+from cni_plugins import calllog
+from cni_plugins.model.frozen import dump_json, parse_json, validate
+from cni_plugins.plan import removal, runner
+from cni_plugins.plan.locks import AttachmentLock
+from cni_plugins.plan.world import RUN_DIR, Handles, World
+from cni_plugins.protocol import errors, versions
+from cni_plugins.protocol.attachment import Attachment
+from cni_plugins.protocol.request import check_args, check_network_name
+from cni_plugins.protocol.result import Result, from_json
+from cni_plugins.registry import plugin_named
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from cni_plugins.plan.plugin import Plugin
+    from cni_plugins.protocol.request import Request
+
+    Deliver = Callable[[bytes], None]
+    Verb = Callable[["Call", Deliver | None], Result | None]
+
+
+class Call:
+    """A request that has been checked: its plugin, its world (configuration and prevResult within), its attachment."""
+
+    __slots__ = ("att", "plugin", "version", "world")
+
+    def __init__(self, plugin: Plugin, world: World, att: Attachment, version: str) -> None:
+        self.plugin = plugin
+        self.world = world
+        self.att = att
+        self.version = version
+
+
+def handle(request: Request, deliver: Deliver, *, executable: tuple[int, int] | None = None, run_dir: str = RUN_DIR) -> int:
+    """Serve one call and return the exit status: 0, or 1 with a CNI error as the answer.
+
+    `deliver` gets the answer's bytes exactly once (not at all where the verb has none) and raises when it could not be handed
+    over. `executable` is the (device, inode) of our own executable: a delegate that resolves to it is called in process.
+    """
+    log = calllog.CallLog(request)
+    handles = Handles(nested=_nested, executable=executable, run_dir=run_dir)
+    try:
+        _serve(request, handles, deliver, log)
+        log.outcome("ok")
+        return 0
+    except BaseException as caught:  # noqa: BLE001 - a call ends with an answer, whatever happened
+        error = _as_cni_error(caught)
+        log.outcome(f"error {error.code}: {error.msg}", caught)
+        return _refuse(error, log.version, deliver)
+    finally:
+        handles.close()
+        log.write()
+
+
+def _serve(request: Request, handles: Handles, deliver: Deliver, log: calllog.CallLog) -> None:
+    request.check_variables()
+    data = {} if request.command == "VERSION" else _decode(request.stdin)
+    request.check_command()
+    if request.command == "VERSION":
+        deliver(dump_json({"cniVersion": versions.NEWEST, "supportedVersions": list(versions.SUPPORTED)}))
+        return
+    call = _prepare(request, handles, data, log)
+    _VERBS[request.command](call, deliver)
+
+
+def _decode(stdin: bytes) -> dict[str, Any]:
+    data = parse_json(stdin)
+    if not isinstance(data, dict):
+        raise errors.DecodeFailure(f"stdin: expected a JSON object, not {data!r}")
+    name = _key(data, "name")
+    if name is not None and not isinstance(name, str):
+        raise errors.InvalidConfig(f"name: {name!r} is not a string")
+    check_network_name(name or "")
+    return data
+
+
+def _key(data: dict[str, Any], key: str) -> Any:
+    """A key that is needed before the configuration's class is known, found as Go finds it: in any case, null is absent."""
+    if data.get(key) is not None:
+        return data[key]
+    return next((value for name, value in data.items() if name.lower() == key.lower() and value is not None), None)
+
+
+def _prepare(request: Request, handles: Handles, data: dict[str, Any], log: calllog.CallLog | None = None) -> Call:
+    version = _key(data, "cniVersion")
+    if version is None or version == "":
+        version = versions.OLDEST
+    if not isinstance(version, str):
+        raise errors.InvalidConfig(f"cniVersion: {version!r} is not a string")
+    versions.require(version, request.command)
+    if log is not None:
+        log.version = version
+    plugin = plugin_named(request.plugin)
+    if plugin is None:
+        raise errors.InvalidEnvironment(f"there is no plugin named {request.plugin!r}")
+    if plugin.args:
+        request.read_args()
+        if not plugin.others_judge_args:
+            check_args(request.args, plugin.args)
+    conf = validate(plugin.release_conf if request.command in ("DEL", "GC") else plugin.conf, data)
+    if log is not None:
+        log.configure(conf)
+    prev = _prev_result(request, plugin, conf, version)
+    netns = _netns(request, plugin, handles)
+    att = Attachment(conf.name, request.container_id, request.ifname, netns, args=dict(request.args))
+    return Call(plugin, World(handles, request, conf, prev), att, version)
+
+
+def _prev_result(request: Request, plugin: Plugin, conf: Any, version: str) -> Result | None:
+    if conf.prevResult is None:
+        if request.command == "CHECK":
+            raise errors.InvalidConfig("prevResult: missing, but CHECK compares with it")
+        return None
+    if request.command == "CHECK" or (request.command == "ADD" and plugin.chained):
+        return from_json(conf.prevResult, where="prevResult", version=version)
+    try:
+        return from_json(conf.prevResult, where="prevResult", version=version)
+    except errors.DecodeFailure:
+        return None  # DEL has to work without it
+
+
+def _netns(request: Request, plugin: Plugin, handles: Handles) -> str:
+    """The container's netns path, after making sure that it is one, and not our own. DEL goes on without one that is not usable."""
+    if not plugin.enters_netns or request.command not in ("ADD", "CHECK", "DEL"):
+        return request.netns
+    try:
+        if request.netns and handles.netns(request.netns).is_own and not request.netns_override:
+            raise errors.InvalidEnvironment(f"CNI_NETNS: {request.netns} is the node's own network namespace")
+    except (errors.UnknownContainer, errors.InvalidEnvironment):
+        if request.command != "DEL":
+            raise
+        return ""
+    return request.netns
+
+
+def _nested(world: World, request: Request) -> Result | None:
+    """A delegate of our own, called in this process with the same kernel handles. Raises CniError."""
+    call = _prepare(request, world.handles, _decode(request.stdin))
+    return _VERBS[request.command](call, None)
+
+
+def _lock(call: Call) -> AttachmentLock:
+    return AttachmentLock(call.world.run_dir, call.plugin.name, call.att.key)
+
+
+def _predict(call: Call, deliver: Deliver | None) -> Result:
+    """What an ADD would give, as far as it can be known: what a plugin that delegates to ours asks before it changes anything."""
+    return call.plugin.plan(call.att, call.world.conf, runner.Predict(call.world, call.att).need)
+
+
+def _add(call: Call, deliver: Deliver | None) -> Result:
+    with _lock(call):
+        addition = runner.Apply(call.plugin, call.world, call.att)
+        try:
+            result = addition.run()
+            if deliver is not None:
+                deliver(dump_json(result.to_json(call.version)))
+        except BaseException as caught:
+            _undo(addition, caught)
+            raise
+    return result
+
+
+def _undo(addition: runner.Apply, caught: BaseException) -> None:
+    """Undo, and tell in the error that is on its way out when that did not succeed."""
+    try:
+        addition.undo()
+    except errors.CniError as error:
+        failed = _as_cni_error(caught)
+        failed.details = "\n".join(filter(None, (failed.details, f"undoing it failed, a DEL is needed: {error.msg}")))
+        if failed is not caught:
+            raise failed from caught
+
+
+def _delete(call: Call, deliver: Deliver | None) -> None:
+    with _lock(call):
+        removal.delete(call.plugin, call.world, call.att)
+
+
+def _check(call: Call, deliver: Deliver | None) -> None:
+    runner.check(call.plugin, call.world, call.att)
+
+
+def _gc(call: Call, deliver: Deliver | None) -> None:
+    listed = call.world.conf.attachments
+    network = call.att.network
+    valid = None if listed is None else {(one.containerID, one.ifname) for one in listed}
+    removal.collect(call.plugin, call.world, network=network, valid=valid)
+
+
+def _status(call: Call, deliver: Deliver | None) -> None:
+    runner.status(call.plugin, call.world, call.att)
+
+
+_VERBS: dict[str, Verb] = {
+    "ADD": _add,
+    "DEL": _delete,
+    "CHECK": _check,
+    "GC": _gc,
+    "STATUS": _status,
+    "PREDICT": _predict,
+}
+
+
+def _as_cni_error(caught: BaseException) -> errors.CniError:
+    if isinstance(caught, errors.CniError):
+        return caught
+    if isinstance(caught, OSError):
+        return errors.KernelRefused(str(caught))
+    if isinstance(caught, Exception):
+        return errors.CniError(f"{type(caught).__name__}: {caught}", "this is a defect of the plugin; the log has where it happened")
+    return errors.TryAgain(str(caught) or "interrupted", "what had been done was undone")
+
+
+def _refuse(error: errors.CniError, version: str, deliver: Deliver) -> int:
+    answer: dict[str, object] = {"cniVersion": version, "code": error.code, "msg": error.msg}
+    if error.details:
+        answer["details"] = error.details
+    try:
+        deliver(dump_json(answer))
+    except OSError:
+        pass  # nobody listens any more; the exit status still tells
+    return 1

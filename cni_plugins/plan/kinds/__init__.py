@@ -1,0 +1,1 @@
+"""The resources that plans are made of, and their kinds. A file each."""

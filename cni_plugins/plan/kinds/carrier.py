@@ -1,0 +1,59 @@
+"""Links that can pass frames by the time ADD returns.
+
+The kernel's link watch works aside from requests, and a container that starts before it loses its first packets.
+"""
+
+from __future__ import annotations
+
+from cni_plugins.kernel import calls
+from cni_plugins.plan.resource import Resource
+from cni_plugins.protocol.errors import KernelRefused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_plugins.kernel.netlink import Netlink
+    from cni_plugins.plan.world import World
+    from cni_plugins.protocol.attachment import Attachment
+
+_SECONDS = 2.5
+"""How long the link watch may take; the reference gives it as long."""
+_PAUSE = 0.0005
+
+
+class Carrier(Resource["None"]):
+    """The container's interface, and the links of the node that its frames pass (`host_links`, names), are operational (RFC 2863).
+
+    Asking for a link makes the kernel take note of its carrier at once; else a bridge may take a second. Whether they still
+    are up is for the links' own resources to verify.
+    """
+
+    __slots__ = ("host_links",)
+
+    def __init__(self, *host_links: str) -> None:
+        self.host_links = host_links
+
+    def predict(self, world: World, att: Attachment) -> None:
+        """Nothing to tell."""
+
+    def apply(self, world: World, att: Attachment) -> None:
+        """Wait for each."""
+        _wait(world.inside(att).netlink(), att.ifname)
+        for name in self.host_links:
+            _wait(world.host, name)
+
+    def verify(self, world: World, att: Attachment) -> None:
+        """Nothing to compare."""
+
+
+def _wait(netlink: Netlink, name: str) -> None:
+    waited = 0.0
+    while True:
+        link = netlink.link(name=name)
+        if link is None:
+            raise KernelRefused(f"interface {name} vanished while it was being set up")
+        if link.operstate == "UP":
+            return
+        if waited > _SECONDS:
+            raise KernelRefused(f"interface {name} is up, but passes no frames after {_SECONDS} s")
+        calls.sleep(_PAUSE)
+        waited += _PAUSE

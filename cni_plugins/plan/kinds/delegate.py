@@ -1,0 +1,81 @@
+"""Calling another plugin: found through CNI_PATH, executed; or called in this process when it turns out to be our own
+(SPEC section 4, "Plugin Delegation").
+"""
+
+from __future__ import annotations
+
+from cni_plugins.kernel import calls, process
+from cni_plugins.model.frozen import parse_json
+from cni_plugins.protocol.errors import DecodeFailure, DelegateFailed, InvalidConfig, IoFailure
+from cni_plugins.protocol.result import from_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_plugins.plan.world import World
+    from cni_plugins.protocol.request import Request
+    from cni_plugins.protocol.result import Result
+
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
+
+
+class Delegate:
+    """A plugin that another one calls: its name, the file that CNI_PATH leads to, and whether that is our own executable."""
+
+    __slots__ = ("name", "own", "path")
+
+    def __init__(self, name: str, path: str, *, own: bool) -> None:
+        self.name = name
+        self.path = path
+        self.own = own
+
+    def call(self, world: World, request: Request) -> Result | None:
+        """Run one verb; the result of an ADD, None of other verbs. Raises CniError, a foreign plugin's as DelegateFailed."""
+        if self.own:
+            return world.handles.nested(world, request)
+        try:
+            finished = process.run(self.path, request.stdin, request.environ)
+        except OSError as error:
+            raise IoFailure(f"{self.name}: cannot run {self.path}: {error.strerror}") from None
+        if finished.status != 0:
+            raise self._failure(finished.status, finished.stdout)
+        if request.command != "ADD":
+            return None
+        return from_json(self._parse(finished.stdout), where=f"the result of {self.name}")
+
+    def _failure(self, status: int, stdout: bytes) -> DelegateFailed:
+        try:
+            answer = self._parse(stdout)
+            code, msg, details = answer["code"], answer["msg"], answer.get("details") or ""
+        except (DecodeFailure, KeyError, TypeError, AttributeError):
+            return DelegateFailed(f"{self.name} failed without saying why ({_ending(status)})", stdout.decode("utf-8", "replace"))
+        return DelegateFailed(f"{self.name}: {msg}", str(details), code if isinstance(code, int) else DelegateFailed.code)
+
+    def _parse(self, stdout: bytes) -> Any:
+        try:
+            return parse_json(stdout)
+        except DecodeFailure as error:
+            raise DecodeFailure(f"{self.name} printed what is not JSON: {error.msg}", stdout.decode("utf-8", "replace")) from None
+
+
+def find(world: World, name: str, *, field: str) -> Delegate:
+    """The executable of a plugin, in the first directory of CNI_PATH that has it.
+
+    `field` names the configuration's key in errors. Raises InvalidConfig when the name is not a file's or nothing is found.
+    """
+    if "/" in name or name in (".", ".."):
+        raise InvalidConfig(f"{field}: {name!r} is not the name of a plugin")
+    for directory in world.request.path:
+        path = f"{directory}/{name}"
+        try:
+            found = calls.stat(path)
+        except OSError:
+            continue
+        if found.st_mode & _S_IFMT == _S_IFREG:
+            return Delegate(name, path, own=(found.st_dev, found.st_ino) == world.handles.executable)
+    raise InvalidConfig(f"{field}: no plugin {name!r} in CNI_PATH {':'.join(world.request.path)!r}", "install it, or correct the name")
+
+
+def _ending(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"ended by signal {-status}"

@@ -1,0 +1,127 @@
+"""DEL, GC and undo: not from the plan, since configurations change and prevResults get lost.
+
+They work from what was written down (records), what the configuration's delegates may hold, and what carries our mark or has
+the reference's computable names.
+"""
+
+from __future__ import annotations
+
+from cni_plugins.plan import records
+from cni_plugins.plan.locks import AttachmentLock
+from cni_plugins.plan.resource import Owned
+from cni_plugins.protocol.attachment import Attachment
+from cni_plugins.protocol.errors import CniError, KernelRefused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec
+
+    from cni_plugins.plan.plugin import Plugin
+    from cni_plugins.plan.resource import Item, Kind, Valid
+    from cni_plugins.plan.world import World
+
+    P = ParamSpec("P")
+
+# Locks are held while a bundle of stale attachments is removed: each costs a file descriptor.
+_BUNDLE = 128
+
+
+def delete(plugin: Plugin, world: World, att: Attachment) -> None:
+    """Remove all of an attachment. What is not there is no error; what could not be removed is, and keeps its record.
+
+    A finished record is the whole truth. Without one (a killed ADD, a reboot, an attachment that the reference made) what
+    the kinds can find for this attachment is removed too.
+    """
+    record = records.load(world.run_dir, plugin.name, att)
+    items = list(record.items)
+    if not record.done:
+        items += [item for item in find(plugin, world, att) if item not in items]
+    drop(plugin, world, att.key, items)
+    record.remove()
+
+
+def find(plugin: Plugin, world: World, att: Attachment) -> list[Item]:
+    """What an attachment may have, looked up without its record."""
+    return [{"kind": name, **item} for name in plugin.kinds for item in plugin.kind(name).find(world, att)]
+
+
+def drop(plugin: Plugin, world: World, key: bytes, items: list[Item]) -> None:
+    """Drop recorded or found items, children before parents. Tries all; raises one CniError that lists what failed."""
+    failures = Failures()
+    for name in reversed(plugin.kinds):
+        owned = [Owned(key, item) for item in items if item.get("kind") == name]
+        if owned:
+            kind = plugin.kind(name)
+            failures.attempt(kind, kind.drop, world, owned)
+    failures.finish()
+
+
+def alive(plugin: Plugin, world: World, items: list[Item]) -> bool:
+    """Whether anything that a record lists still works."""
+    return any(plugin.kind(item["kind"]).alive(world, item) for item in items if item.get("kind") in plugin.kinds)
+
+
+def collect(plugin: Plugin, world: World, *, network: str, valid: Valid) -> None:
+    """GC: remove what belongs to attachments of `network` that are not in `valid`, pairs of container ID and interface.
+
+    Goes on past errors, then raises them.
+
+    None for `valid` means that the runtime gave no list: nothing is removed here, and delegates are asked with the same.
+
+    An attachment that somebody holds the lock of is being added or deleted right now, and is left alone.
+    """
+    failures = Failures()
+    keep = {Attachment(network, *owner).key for owner in valid or ()}
+    for record in () if valid is None else list(records.of_network(world.run_dir, plugin.name, network)):
+        if record.att.key not in keep:
+            with AttachmentLock(world.run_dir, plugin.name, record.att.key, wait=False) as lock:
+                if lock.held:
+                    failures.attempt(None, delete, plugin, world, record.att)
+    for kind in map(plugin.kind, reversed(plugin.kinds)):
+        failures.attempt(kind, kind.collect, world, valid)
+        if valid is not None:
+            failures.attempt(kind, _collect_marked, plugin, world, kind=kind, network=network, keep=keep)
+    failures.finish()
+
+
+def _collect_marked(plugin: Plugin, world: World, *, kind: Kind, network: str, keep: set[bytes]) -> None:
+    stale = [owned for owned in kind.marked(world, network) if owned.key not in keep]
+    for start in range(0, len(stale), _BUNDLE):
+        bundle = stale[start : start + _BUNDLE]
+        locks = {key: AttachmentLock(world.run_dir, plugin.name, key, wait=False) for key in {owned.key for owned in bundle}}
+        try:
+            for lock in locks.values():
+                lock.__enter__()
+            kind.drop(world, [owned for owned in bundle if locks[owned.key].held])
+        finally:
+            for lock in locks.values():
+                lock.__exit__(None, None, None)
+
+
+class Failures:
+    """Tries everything and remembers what failed. A parent is kept when anything before it could not be removed."""
+
+    def __init__(self) -> None:
+        self._errors: list[CniError] = []
+
+    def attempt(self, kind: Kind | None, action: Callable[P, None], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run one step, unless it removes a parent whose children may be still there."""
+        if kind is not None and kind.parent and self._errors:
+            self._errors.append(CniError(f"{kind.name} kept until the rest can be removed"))
+            return
+        try:
+            action(*args, **kwargs)
+        except CniError as error:
+            self._errors.append(error)
+        except OSError as error:
+            self._errors.append(KernelRefused(str(error)))
+
+    def finish(self) -> None:
+        """Raise one error with all messages and the first one's code, if anything failed."""
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            joined = CniError("; ".join(error.msg for error in self._errors), "\n".join(e.details for e in self._errors if e.details))
+            joined.code = self._errors[0].code
+            raise joined

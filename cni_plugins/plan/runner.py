@@ -1,0 +1,149 @@
+"""Runs a plan: Predict foretells, Apply makes it so, Verify compares, Ready asks whether it could be done.
+
+All are handed to the plan as `need`; none knows a plugin. What Apply has begun is in the record before it begins, so that it
+can be undone by this process, or after its death by the next ADD or DEL.
+"""
+
+from __future__ import annotations
+
+from cni_plugins.plan import records, removal
+from cni_plugins.plan.resource import Drift
+from cni_plugins.protocol.errors import CniError, Conflict, Drifted, NotReady
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_plugins.plan.plugin import Plugin
+    from cni_plugins.plan.resource import F, Item, Kind, Resource
+    from cni_plugins.plan.world import World
+    from cni_plugins.protocol.attachment import Attachment
+    from cni_plugins.protocol.result import Result
+
+
+class Predict:
+    """Foretells every fact and refuses what cannot work, before anything is changed. `steps` keeps what was asked for, in order."""
+
+    def __init__(self, world: World, att: Attachment) -> None:
+        self._world = world
+        self._att = att
+        self.steps: list[tuple[Resource[Any], Any]] = []
+
+    def need(self, resource: Resource[F], /) -> F:
+        """The fact as far as it can be known beforehand. Raises CniError."""
+        resource.refuse(self._world, self._att)
+        fact = resource.predict(self._world, self._att)
+        self.steps.append((resource, fact))
+        return fact
+
+
+class Apply:
+    """One ADD. Whoever runs it calls `undo` when anything fails afterwards, delivering the result included."""
+
+    def __init__(self, plugin: Plugin, world: World, att: Attachment) -> None:
+        self._plugin = plugin
+        self._world = world
+        self._att = att
+        self._record = records.load(world.run_dir, plugin.name, att)
+        self._begun = False
+
+    def run(self) -> Result:
+        """Predict, then apply. Raises CniError (or whatever interrupts); then `undo` is to be called."""
+        plugin, world, att = self._plugin, self._world, self._att
+        self._settle()
+        plugin.plan(att, world.conf, Predict(world, att).need)
+        records.ensure_home(world.run_dir)
+        self._begun = True
+        result = plugin.plan(att, world.conf, self.need)
+        self._record.finish()
+        return result
+
+    def need(self, resource: Resource[F], /) -> F:
+        """Write down, then apply."""
+        kind = resource.kind
+        if kind is not None:
+            self._note(kind, {"kind": kind.name, **resource.record(self._world, self._att)})
+        try:
+            return resource.apply(self._world, self._att)
+        except CniError:
+            if kind is not None and resource.atomic:
+                (self._record.items if kind.recorded else self._record.unwritten).pop()
+            raise
+
+    def _note(self, kind: Kind, item: Item) -> None:
+        if kind.recorded:
+            self._record.append(item)
+        else:
+            self._record.unwritten.append(item)
+
+    def undo(self) -> None:
+        """Drop in reverse what was applied. Raises CniError when something is still there; its record is kept for DEL then."""
+        if self._begun:
+            record = self._record
+            removal.drop(self._plugin, self._world, self._att.key, [*record.items, *record.unwritten])
+            self._record.remove()
+
+    def _settle(self) -> None:
+        """Deal with what an earlier ADD left: alive, it is an error and stays untouched; dead or unfinished, it is undone first."""
+        record, plugin, world, att = self._record, self._plugin, self._world, self._att
+        if record.done and removal.alive(plugin, world, record.items):
+            raise Conflict(f"CNI_CONTAINERID, CNI_IFNAME: {att} is attached already", "DEL it first, or use another CNI_IFNAME")
+        if record.items or record.damaged:
+            removal.delete(plugin, world, att)
+            self._record = records.load(world.run_dir, plugin.name, att)
+
+
+class Verify:
+    """One CHECK: goes on past what has drifted, with the predicted fact, so that all of it is named at once."""
+
+    def __init__(self, world: World, att: Attachment) -> None:
+        self._world = world
+        self._att = att
+        self._drifts: list[str] = []
+
+    def need(self, resource: Resource[F], /) -> F:
+        """The verified fact; on drift it is noted, and the predicted one returned."""
+        try:
+            return resource.verify(self._world, self._att)
+        except Drift as drift:
+            self._drifts.append(str(drift))
+            return resource.predict(self._world, self._att)
+
+    def finish(self) -> None:
+        """Raise Drifted that lists every drift, if there was one."""
+        if self._drifts:
+            raise Drifted("; ".join(self._drifts))
+
+
+class Ready:
+    """One STATUS: could each thing that the plan asks for be applied now?"""
+
+    def __init__(self, world: World, att: Attachment) -> None:
+        self._world = world
+        self._att = att
+
+    def need(self, resource: Resource[F], /) -> F:
+        """The predicted fact. Raises NotReady with the reason."""
+        try:
+            resource.ready(self._world)
+            return resource.predict(self._world, self._att)
+        except NotReady:
+            raise
+        except CniError as error:
+            raise NotReady(error.msg, error.details) from error
+
+
+def check(plugin: Plugin, world: World, att: Attachment) -> None:
+    """CHECK: raise Drifted unless everything is as ADD left it."""
+    verify = Verify(world, att)
+    plugin.plan(att, world.conf, verify.need)
+    verify.finish()
+
+
+def status(plugin: Plugin, world: World, att: Attachment) -> None:
+    """STATUS: raise NotReady with the reason when an ADD could not be served now."""
+    try:
+        records.check_home(world.run_dir)
+    except CniError as error:
+        raise NotReady(error.msg, error.details) from error
+    plugin.plan(att, world.conf, Ready(world, att).need)

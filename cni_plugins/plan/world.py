@@ -1,0 +1,106 @@
+"""What resources act on, for the length of one call.
+
+Kernel handles are opened when they are first asked for, and shared with the plugins that a call delegates to; what belongs to
+the call itself (request, configuration, prevResult) is its own.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from cni_plugins.kernel.netlink import Netlink
+    from cni_plugins.kernel.netns import Netns
+    from cni_plugins.kernel.nft import Nft
+    from cni_plugins.protocol.attachment import Attachment
+    from cni_plugins.protocol.request import Request
+    from cni_plugins.protocol.result import Result
+
+    Nested = Callable[["World", Request], Result | None]
+
+RUN_DIR = "/run/cni-plugins"
+
+
+class Handles:
+    """Kernel handles: a netlink socket of the node, one of each network namespace that was asked for, libnftables.
+
+    `nested` calls one of our own plugins in this process; `executable` is the file (device, inode) that tells our own
+    plugins from foreign ones, None when nothing is our own.
+    """
+
+    def __init__(self, *, nested: Nested, executable: tuple[int, int] | None = None, run_dir: str = RUN_DIR) -> None:
+        self.nested = nested
+        self.executable = executable
+        self.run_dir = run_dir
+        self._host: Netlink | None = None
+        self._nft: Nft | None = None
+        self._netns: dict[str, Netns] = {}
+
+    @property
+    def host(self) -> Netlink:
+        """A netlink socket in the node's network namespace; another one when it is broken."""
+        if self._host is not None and self._host.broken:
+            self._host.close()
+            self._host = None
+        if self._host is None:
+            from cni_plugins.kernel.netlink import Netlink
+
+            self._host = Netlink()
+        return self._host
+
+    @property
+    def nft(self) -> Nft:
+        """libnftables in the node's network namespace. Raises IoFailure when it is not installed."""
+        if self._nft is None:
+            from cni_plugins.kernel.nft import Nft
+
+            self._nft = Nft()
+        return self._nft
+
+    def netns(self, path: str) -> Netns:
+        """The network namespace at `path`. Raises UnknownContainer or InvalidEnvironment."""
+        if path not in self._netns:
+            from cni_plugins.kernel.netns import Netns
+
+            self._netns[path] = Netns.open(path)
+        return self._netns[path]
+
+    def close(self) -> None:
+        """Close all that was opened."""
+        for handle in (*self._netns.values(), self._host, self._nft):
+            if handle is not None:
+                handle.close()
+        self._netns, self._host, self._nft = {}, None, None
+
+
+class World:
+    """One call: its handles, its request, its validated configuration and what prevResult said (None when absent)."""
+
+    __slots__ = ("conf", "handles", "prev", "request")
+
+    def __init__(self, handles: Handles, request: Request, conf: Any, prev: Result | None = None) -> None:
+        self.handles = handles
+        self.request = request
+        self.conf = conf
+        self.prev = prev
+
+    @property
+    def host(self) -> Netlink:
+        """A netlink socket in the node's network namespace."""
+        return self.handles.host
+
+    @property
+    def nft(self) -> Nft:
+        """libnftables in the node's network namespace."""
+        return self.handles.nft
+
+    @property
+    def run_dir(self) -> str:
+        """Where records and locks are."""
+        return self.handles.run_dir
+
+    def inside(self, att: Attachment) -> Netns:
+        """The container's network namespace. Raises UnknownContainer when it is gone."""
+        return self.handles.netns(att.netns)

@@ -1,0 +1,1 @@
+"""Plugins that need one file: each holds a configuration class and a plan."""

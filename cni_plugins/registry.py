@@ -1,0 +1,24 @@
+"""Which plugin each executable name stands for. A module is imported only when its plugin is called."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_plugins.plan.plugin import Plugin
+
+PLUGINS = {
+    "bridge": "bridge.plan",
+    "host-local": "cni_plugins.plugins.host_local",
+    "loopback": "cni_plugins.plugins.loopback",
+    "ptp": "cni_plugins.plugins.ptp",
+    "static": "cni_plugins.plugins.static",
+}
+
+
+def plugin_named(name: str) -> Plugin | None:
+    """The plugin that an executable of this name is, or None when none is."""
+    module = PLUGINS.get(name)
+    if module is None:
+        return None
+    plugin: Plugin = __import__(module, fromlist=("PLUGIN",)).PLUGIN
+    return plugin
