@@ -1,0 +1,1 @@
+"""Measurements against peers, paired in one run; see README.md. Never tests: machines differ, ratios less."""

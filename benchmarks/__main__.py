@@ -1,0 +1,126 @@
+"""`make bench`: what a cold call costs, beside a bare interpreter and beside the reference plugins, on a node of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.timing import Run, Series, in_turn, run
+from cni_plugins.protocol.ip import format_address
+from tests.lab import peers
+from tests.support.node import Node
+from tests.support.paths import PLUGIN_DIR
+
+LEASES = 10_000
+BARE = [getattr(sys, "_base_executable", sys.executable), "-I", "-S", "-c", "pass"]
+
+
+class Row(NamedTuple):
+    """A line of the table: what was measured, both medians, their ratio, and the ratio that is aimed at."""
+
+    work: str
+    ours: float
+    peer: str
+    theirs: float
+    target: float
+
+    def __str__(self) -> str:
+        ratio = self.ours / self.theirs
+        met = "yes" if ratio <= self.target else "NO"
+        return f"| {self.work} | {self.ours:.1f} | {self.peer} | {self.theirs:.1f} | {ratio:.2f} | {self.target:.2f} | {met} |"
+
+
+class Network:
+    """A network on a node, served by the plugins in one directory; a call of it is one process."""
+
+    def __init__(self, node: Node, directory: Path, *, name: str, subnet: str, **keys: Any) -> None:
+        self.node = node
+        self.directory = directory
+        self.name = name
+        ipam = {"type": "host-local", "ranges": [[{"subnet": subnet}]]}
+        conf = {"cniVersion": "1.0.0", "name": name, "type": "bridge", "bridge": f"br-{name}", "isGateway": True, "ipam": ipam} | keys
+        self._stdin = json.dumps(conf).encode()
+
+    def call(self, verb: str, number: int) -> Run:
+        """ADD, DEL or VERSION of container `number`."""
+        name = f"{self.name}{number}"
+        if verb == "ADD" and name not in self.node.containers:
+            self.node.container(name)
+        env = self.node.cni_env(verb, container=self.node.containers.get(name), path=self.directory)
+        with self.node.inside():
+            return run([str(self.directory / "bridge")], env=env, stdin=self._stdin)
+
+    def add_then_delete(self, number: int) -> Run:
+        """A DEL, after an ADD that does not count."""
+        self.call("ADD", number)
+        return self.call("DEL", number)
+
+    def add(self, number: int) -> Run:
+        """An ADD, with a DEL afterwards that does not count."""
+        measured = self.call("ADD", number)
+        self.call("DEL", number)
+        return measured
+
+    def fill(self, count: int) -> None:
+        """Lease `count` addresses of 10.0.0.0/8 to containers that are not there, as the reference writes them."""
+        with self.node.inside():
+            directory = Path("/var/lib/cni/networks") / self.name
+            directory.mkdir(parents=True, exist_ok=True)
+            first = 10 << 24 | 1 << 16
+            for number in range(count):
+                (directory / format_address(4, first + number)).write_text(f"gone{number}\r\neth0")
+
+
+@contextmanager
+def node() -> Iterator[Node]:
+    """A node with nothing on it."""
+    with Node(name="bench") as fresh:
+        yield fresh
+
+
+def measure(times: int) -> tuple[list[Row], float]:
+    """All rows of the table, and the most memory that a call of ours took, in MiB."""
+    reference = peers.program("bridge").parent
+    with node() as here:
+        plain = Network(here, PLUGIN_DIR, name="plain", subnet="10.1.0.0/16")
+        masq = Network(here, PLUGIN_DIR, name="masq", subnet="10.2.0.0/16", ipMasq=True)
+        full = Network(here, PLUGIN_DIR, name="full", subnet="10.0.0.0/8")
+        theirs = Network(here, reference, name="theirs", subnet="10.4.0.0/16", ipMasq=True, ipMasqBackend="nftables")
+        full.fill(LEASES)
+        bare = Series("bare interpreter", lambda _: run(BARE))
+        version = Series("VERSION", lambda n: plain.call("VERSION", n))
+        add, add_masq, add_full = Series("ADD", plain.add), Series("ADD masq", masq.add), Series("ADD full", full.add)
+        add_theirs = Series("ADD reference", theirs.add)
+        in_turn([bare, version, add, add_masq, add_full, add_theirs], times=times)
+        delete, delete_theirs = Series("DEL masq", masq.add_then_delete), Series("DEL reference", theirs.add_then_delete)
+        in_turn([delete, delete_theirs], times=times)
+    rows = [
+        Row("VERSION", version.ms, bare.name, bare.ms, 1.9),
+        Row("ADD bridge + host-local", add.ms, bare.name, bare.ms, 6.5),
+        Row("ADD with masquerade", add_masq.ms, bare.name, bare.ms, 8.0),
+        Row("ADD with masquerade", add_masq.ms, "reference, nftables", add_theirs.ms, 1.5),
+        Row("DEL with masquerade", delete.ms, "reference, nftables", delete_theirs.ms, 1.2),
+        Row(f"ADD with {LEASES:,} leases", add_full.ms, "the same, empty pool", add.ms, 1.1),
+    ]
+    return rows, max(series.mib for series in (version, add, add_masq, add_full, delete))
+
+
+def main() -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("-n", type=int, default=25, dest="times", help="counted runs of each contender (default 25)")
+    rows, mib = measure(parser.parse_args().times)
+    print("| work | ours, ms | beside | its ms | ratio | target | met |\n|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(row)
+    print(f"\nPeak memory of one call: {mib:.1f} MiB (target 30). Medians of whole processes, run in turn.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

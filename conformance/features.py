@@ -1,0 +1,73 @@
+"""Features: what a plugin, by its profile, and the machine must have for a case to be run.
+
+    ADD, DEL, CHECK, STATUS, GC, VERSION    the plugin implements the operation
+    interface, ipam, chained, meta          its kind
+    creates                                 ADD makes the interface CNI_IFNAME
+    addresses, ipv6, l2, l3                 what it gives to containers
+    delegates                               it delegates to an IPAM plugin
+    pool, ranges, dual_stack, second_conf, requested_ip, out_of_range, wrong_type, beside    the profile has such
+    capability:NAME                         it takes the capability
+    version:1.1.0                           it supports that version of the specification
+    link:KIND                               the kernel can make links of the kind (macvlan, vlan, …)
+    tool:NAME                               the machine has the command
+    sysctl:PATH                             /proc/sys/PATH exists, as net/bridge does with br_netfilter
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+from conformance.profile import Profile
+
+_OPTIONAL = ("pool", "ranges", "dual_stack", "second_conf", "out_of_range", "wrong_type", "beside")
+_LINKS = {"macvlan": ["link", "{under}"], "ipvlan": ["link", "{under}"], "vlan": ["link", "{under}"]}
+_WORDS = {"vlan": ["id", "5"]}
+_MACHINE = ("link", "tool", "sysctl")
+
+
+def of(profile: Profile) -> frozenset[str]:
+    """Return the features that a profile gives."""
+    found = {*profile.verbs, profile.kind, profile.layer}
+    found |= {f"version:{version}" for version in profile.versions}
+    found |= {f"capability:{name}" for name in profile.capabilities}
+    found |= {name for name in _OPTIONAL if getattr(profile, name)}
+    found |= {name for name in ("creates", "addresses", "ipv6") if getattr(profile, name)}
+    found |= {"delegates"} if profile.delegate else set()
+    found |= {"requested_ip"} if profile.requested_ip != "no" else set()
+    return frozenset(found)
+
+
+def lacks(need: str, features: frozenset[str]) -> str:
+    """Return why a need is not met, empty if it is. "a|b" asks for one of them.
+
+    Those of the machine are tried in the calling thread's network namespace, where a link may come and go.
+    """
+    reasons = [_lacks(one, features) for one in need.split("|")]
+    return "" if "" in reasons else " and ".join(reasons)
+
+
+def _lacks(need: str, features: frozenset[str]) -> str:
+    kind, _, name = need.partition(":")
+    if kind not in _MACHINE:
+        return "" if need in features else f"the plugin's profile is without {need}"
+    if kind == "tool":
+        return "" if shutil.which(name) else f"the machine is without the command {name}"
+    if kind == "sysctl":
+        return "" if os.path.exists(f"/proc/sys/{name}") else f"the kernel is without /proc/sys/{name}"
+    return "" if _can_link(name) else f"the kernel is without links of kind {name}"
+
+
+def _can_link(kind: str) -> bool:
+    def ip(*words: str) -> bool:
+        return subprocess.run(["ip", "link", *words], capture_output=True, check=False).returncode == 0
+
+    under, name = "probe0", "probe1"
+    ip("add", under, "type", "veth", "peer", "name", "probe2")
+    try:
+        place = [word.format(under=under) for word in _LINKS.get(kind, [])]
+        return ip("add", *place, "name", name, "type", kind, *_WORDS.get(kind, []))
+    finally:
+        ip("delete", name)
+        ip("delete", under)

@@ -1,0 +1,1 @@
+"""Tests through the built executables: what a runtime and its pods see."""

@@ -1,0 +1,7 @@
+"""Fixtures of the end-to-end tests."""
+
+from __future__ import annotations
+
+from tests.e2e.fixtures import nothing_left, plugins
+
+__all__ = ["nothing_left", "plugins"]

@@ -1,0 +1,1 @@
+"""Real peers, a real cluster and another kernel to test on."""

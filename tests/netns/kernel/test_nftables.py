@@ -1,0 +1,98 @@
+"""nftables in process is what nft(8) shows; transactions are whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from cni_plugins.kernel import calls
+from cni_plugins.kernel.nft import Nft, NftError
+from tests.support.node import Node
+
+TABLE = """table inet cni {
+    set owners { type ipv6_addr . ipv4_addr; }
+    map nets { type ipv4_addr : verdict; flags interval; }
+    map ports { type inet_proto . inet_service : ipv4_addr . inet_service; }
+    chain net1 { }
+}"""
+
+
+def test_what_is_put_in_is_listed_by_nft_and_read_back(node: Node) -> None:
+    nft = Nft()
+    assert nft.available() is None
+    nft.run(TABLE)
+    nft.run(
+        'add element inet cni owners { fd00::1 . 10.0.0.1 comment "net/pod, \'eth0" }'
+        "\nadd element inet cni nets { 10.0.0.0/8 : jump net1, 11.0.0.1-11.0.0.9 : drop }"
+        '\nadd element inet cni ports { tcp . 80 comment "web" : 10.0.0.1 . 8080 }'
+    )
+    assert "fd00::1 . 10.0.0.1" in node.run(["nft", "list", "table", "inet", "cni"]).stdout
+    (owner,) = nft.elements("set", "inet cni owners")
+    assert (owner.key, owner.data, owner.comment) == (("fd00::1", "10.0.0.1"), (), "net/pod, 'eth0")
+    assert [(one.key, one.data) for one in nft.elements("map", "inet cni nets")] == [
+        (("10.0.0.0/8",), ("jump net1",)),
+        (("11.0.0.1-11.0.0.9",), ("drop",)),
+    ]
+    (port,) = nft.elements("map", "inet cni ports")
+    assert (port.key, port.data, port.comment) == (("6", "80"), ("10.0.0.1", "8080"), "web")
+    nft.close()
+
+
+def test_errors_tell_what_to_do_next(node: Node) -> None:
+    nft = Nft()
+    nft.run(TABLE)
+    nft.run("add element inet cni owners { fd00::1 . 10.0.0.1 }; add element inet cni nets { 10.0.0.0/8 : jump net1 }")
+    kinds = {
+        "create element inet cni owners { fd00::1 . 10.0.0.1 }": (False, True, False),
+        "delete element inet cni owners { fd00::1 . 10.0.0.2 }": (True, False, False),
+        "list set inet cni nothing": (True, False, False),
+        "delete chain inet cni net1": (False, False, True),
+        "no such command": (False, False, False),
+    }
+    for command, kind in kinds.items():
+        with pytest.raises(NftError) as refused:
+            nft.run(command)
+        assert (refused.value.missing, refused.value.exists, refused.value.busy) == kind, command
+        assert str(refused.value).startswith("nftables: Error: ")
+    nft.close()
+
+
+def test_a_transaction_that_fails_in_part_changes_nothing(node: Node) -> None:
+    """Ownership rests on it: who does not own an element cannot delete it."""
+    nft = Nft()
+    nft.run(TABLE + "\nadd element inet cni owners { fd00::1 . 10.0.0.1 }\nadd element inet cni nets { 10.0.0.1 : jump net1 }")
+    before = node.run(["nft", "list", "ruleset"]).stdout
+    with pytest.raises(NftError):
+        nft.run("delete element inet cni nets { 10.0.0.1 }\ndelete element inet cni owners { fd00::2 . 10.0.0.1 }")
+    assert node.run(["nft", "list", "ruleset"]).stdout == before
+    nft.close()
+
+
+def test_it_stays_in_the_namespace_where_it_began(node: Node) -> None:
+    pod, nft = node.container(), Nft()
+    with pod.inside():
+        nft.run(TABLE)
+    nft.run("add chain inet cni more")
+    assert "more" in pod.run(["nft", "list", "ruleset"]).stdout
+    assert node.run(["nft", "list", "ruleset"]).stdout == ""
+    nft.close()
+
+
+def test_a_missing_library_is_said_and_not_fatal(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(calls, "library", missing)
+    reason = Nft().available()
+    assert reason is not None
+    assert "libnftables.so.1: cannot open shared object file" in reason
+    assert "install the package nftables" in reason
+
+
+def test_a_kernel_without_nftables_is_said_before_the_library_ends_the_process(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported() -> int:
+        raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+
+    monkeypatch.setattr(calls, "netfilter_socket", unsupported)
+    assert "Protocol not supported" in str(Nft().available())

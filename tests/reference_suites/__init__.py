@@ -1,0 +1,1 @@
+"""The reference plugins' own test suites, run against our executables."""

@@ -1,0 +1,145 @@
+"""Build and run the reference plugins' own test suites with our executables in the place of the reference's command functions.
+
+    python -m tests.reference_suites.suites --baseline        runs the suites as they are and writes down what the reference passes here
+
+The suites call `cmdAdd` and its sisters in their own process. In a copy of the module these functions are replaced by ones that run
+an executable, and comparisons with the wording of an error by ones with its code; nothing else is touched. Test binaries are
+compiled once for each version and overlay, and kept beside the peers, outside of the work tree.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lab import peers
+from tests.support.node import Node
+
+MODULE = "github.com/containernetworking/plugins"
+OVERLAY = Path(__file__).parent / "overlay"
+BASELINE = Path(__file__).parent / "baseline.json"
+SUITES = {
+    "bridge": "plugins/main/bridge",
+    "ptp": "plugins/main/ptp",
+    "loopback": "plugins/main/loopback",
+    "host-local": "plugins/ipam/host-local",
+    "static": "plugins/ipam/static",
+}
+TIMEOUT = 600
+
+_COMMANDS = re.compile(r"^func (cmd(?:Add|Check|Del|Status))\(", re.MULTILINE)
+_WORDING = {"MatchError(": "refusedInsteadOf(", "Expect(err.Error()).To(HavePrefix(": "Expect(err).To(refusedInsteadOf("}
+_BUILT = re.compile(r"gexec\.Build\([^)]*\)")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One spec of a suite: its full name, whether it passed, and why not."""
+
+    name: str
+    passed: bool
+    failure: str
+
+
+def _go(*words: str, cwd: Path) -> str:
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
+    done = subprocess.run([peers.go(), *words], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise peers.PeerError(f"go {' '.join(words)}: {done.stderr}{done.stdout}")
+    return done.stdout
+
+
+def _source() -> Path:
+    """The module as it was published, in Go's module cache."""
+    return Path(json.loads(_go("mod", "download", "-json", MODULE, cwd=peers.MODULES / "plugins"))["Dir"])
+
+
+def _replacements(package: Path) -> dict[Path, str]:
+    """What is different in one package: file to new text."""
+    files = {path: path.read_text() for path in package.glob("*.go")}
+    changed = {path: _BUILT.sub('os.Getenv("CNI_SUITE_PLUGIN"), error(nil)', text) for path, text in files.items() if _BUILT.search(text)}
+    if changed:  # the suite builds the plugin and runs it: all it needs is another path
+        return {path: text.replace("import (\n", 'import (\n\t"os"\n', 1) for path, text in changed.items()}
+    for path, text in files.items():
+        if path.name.endswith("_test.go"):
+            for theirs, ours in _WORDING.items():
+                text = text.replace(theirs, ours)
+        changed[path] = _COMMANDS.sub(r"func reference_\1(", text)
+    return changed | {package / path.name: path.read_text() for path in OVERLAY.glob("*.go")}
+
+
+def build(suite: str, *, ours: bool) -> Path:
+    """Compile a suite, against executables (`ours`) or as it is, unless that was done before; returns the test binary.
+
+    Raises PeerError when there is no Go toolchain or module to be had.
+    """
+    source = _source()
+    changes = sorted(_replacements(source / SUITES[suite]).items()) if ours else []
+    digest = hashlib.sha256(repr([source.name, [(path.name, text) for path, text in changes]]).encode()).hexdigest()[:12]
+    target = peers.cache() / "reference-suites" / f"{suite}-{digest}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.with_suffix(".lock"), "w") as lock, tempfile.TemporaryDirectory() as work:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            copy = Path(work, "module")
+            shutil.copytree(source, copy, copy_function=shutil.copyfile)
+            for path, text in _replacements(copy / SUITES[suite]).items() if ours else ():
+                path.write_text(text)
+            _go("test", "-c", "-trimpath", "-o", f"{target}.new", f"./{SUITES[suite]}", cwd=copy)
+            Path(f"{target}.new").rename(target)
+    return target
+
+
+def run(binary: Path, *, plugins: Path, executable: Path) -> list[Spec]:
+    """Run a compiled suite on a node of its own; delegates are found in `plugins`, and `executable` is the plugin under test."""
+    with tempfile.TemporaryDirectory() as work, Node() as node:
+        report = Path(work) / "report.json"
+        done = node.run(
+            [binary, f"-ginkgo.json-report={report}", "-ginkgo.no-color", "-ginkgo.succinct"],
+            check=False,
+            timeout=TIMEOUT,
+            env={"PATH": f"{plugins}:{os.environ['PATH']}", "CNI_SUITE_PLUGIN": str(executable)},
+        )
+        if not report.exists():
+            raise AssertionError(f"the suite wrote no report:\n{done.stdout}{done.stderr}")
+        reports = json.loads(report.read_text())
+    return [_spec(spec) for report in reports for spec in report["SpecReports"] if spec["LeafNodeType"] == "It"]
+
+
+def _spec(report: dict[str, Any]) -> Spec:
+    failure = report.get("Failure", {"Message": "", "Location": {}})
+    where = failure["Location"]
+    text = f"{failure['Message']}\n    {where.get('FileName')}:{where.get('LineNumber')}"
+    return Spec(" ".join([*(report["ContainerHierarchyTexts"] or []), report["LeafNodeText"]]), report["State"] == "passed", text)
+
+
+def main() -> int:
+    """Write the baseline: for each suite, the names of the specs that the reference itself passes on this machine.
+
+    Several specs may have one name: it counts as passed when all of them pass. Loopback's suite runs an executable anyway.
+    """
+    if sys.argv[1:] != ["--baseline"]:
+        print(__doc__)
+        return 2
+    reference = peers.build("cni")
+    baseline = {}
+    for suite in SUITES:
+        specs = run(build(suite, ours=suite == "loopback"), plugins=reference, executable=reference / suite)
+        baseline[suite] = sorted({spec.name for spec in specs if spec.passed} - {spec.name for spec in specs if not spec.passed})
+        print(f"{suite}: {len(baseline[suite])} names pass, {sum(not spec.passed for spec in specs)} of {len(specs)} specs fail")
+    BASELINE.write_text(json.dumps(baseline, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The plugins called in the test's own process: the handler, with nothing between it and the test.
+
+    plugins = InProcess(node, tmp_path)
+    result = plugins("bridge", "ADD", conf, container=pod).result
+
+A call takes milliseconds, and whatever the library uses can be watched or replaced. Delegates that CNI_PATH leads to are the library's
+own, as they are for the built executables; further directories may hold foreign ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cni_plugins.handler import handle
+from cni_plugins.protocol.request import Request
+from cni_plugins.registry import PLUGINS
+from tests.support.outcome import Outcome
+
+if TYPE_CHECKING:
+    from tests.support.netns import Container
+    from tests.support.node import Node
+
+
+class InProcess:
+    """Calls plugins on a node. `directory` is where it makes what CNI_PATH points at; `answers` are those of the last call."""
+
+    def __init__(self, node: Node, directory: Path) -> None:
+        self.node = node
+        self.directory = directory / "bin"
+        self.directory.mkdir()
+        executable = self.directory / "cni-plugins"
+        executable.touch(mode=0o755)
+        for name in PLUGINS:
+            (self.directory / name).symlink_to(executable.name)
+        found = executable.stat()
+        self._executable = (found.st_dev, found.st_ino)
+        self.answers: list[bytes] = []
+
+    def __call__(
+        self,
+        plugin: str,
+        verb: str,
+        conf: Mapping[str, Any] | str | bytes,
+        *,
+        container: Container | None = None,
+        ifname: str = "eth0",
+        args: str = "",
+        path: Sequence[Path] = (),
+        env: Mapping[str, str] | None = None,
+        deliver: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
+        """Serve one call on the node. `conf` is text or bytes as they are; `path` are directories that come before our own.
+
+        `env` comes last: it adds variables and replaces CNI_* ones. `deliver` stands in for standard output. Raises AssertionError
+        when there was more than one answer.
+        """
+        variables = self.node.cni_env(verb, container=container, ifname=ifname, args=args, path=self.cni_path(path)) | dict(env or {})
+        stdin = conf if isinstance(conf, bytes) else (conf if isinstance(conf, str) else json.dumps(conf)).encode()
+        self.answers = []
+        with self.node.inside():
+            status = handle(Request(plugin, variables, stdin), deliver or self.answers.append, executable=self._executable)
+        assert len(self.answers) < 2, f"more than one answer: {self.answers}"
+        return Outcome(status, b"".join(self.answers).decode(), "")
+
+    def cni_path(self, before: Sequence[Path] = ()) -> str:
+        """CNI_PATH: the directories given, then our own."""
+        return os.pathsep.join(map(str, (*before, self.directory)))

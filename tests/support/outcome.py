@@ -1,0 +1,7 @@
+"""What a plugin answered; see `conformance.outcome`."""
+
+from __future__ import annotations
+
+from conformance.outcome import Outcome
+
+__all__ = ["Outcome"]
