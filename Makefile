@@ -14,7 +14,7 @@ PARALLEL := --numprocesses=$(WORKERS) --dist=worksteal
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: python
 python:
@@ -44,7 +44,7 @@ demo: python ## show containers networked by the plugins, in namespaces of its o
 test: python ## prove the plugins: style, types, unit, kernel and end-to-end tests
 	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build lint peers
-	@$(PYTEST) $(PARALLEL) tests/unit tests/netns tests/e2e tests/reference_suites
+	@$(PYTEST) $(PARALLEL) tests/unit tests/netns tests/e2e tests/conformance tests/reference_suites
 
 .PHONY: lint
 lint: python ## check style, types, layers, and that generated documents are fresh
@@ -68,13 +68,19 @@ test-cluster: python ## network pods in a real two-node Kubernetes cluster (firs
 	@$(PREFLIGHT) cluster
 	@$(MAKE) --no-print-directory build
 	@$(RUN) -m tests.lab.peers cni kubernetes
-	@$(PYTEST) tests/lab
+	@$(PYTEST) tests/lab/test_cluster.py
 
 .PHONY: test-vm
 test-vm: python ## test what needs another kernel, in an emulated machine
 	@$(PREFLIGHT) vm
+	@$(MAKE) --no-print-directory build peers
+	@$(PYTEST) -s tests/lab/test_vm.py
+
+.PHONY: conformance-reports
+conformance-reports: python ## judge the reference plugins, multus and ours, and write docs/conformance (long)
+	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build
-	@$(PYTEST) tests/vm
+	@$(RUN) -m tests.lab.conformance_reports
 
 .PHONY: bench
 bench: python ## measure calls against the reference plugins (see benchmarks/README.md)

@@ -53,7 +53,10 @@ def handle(request: Request, deliver: Deliver, *, executable: tuple[int, int] | 
     log = calllog.CallLog(request)
     handles = Handles(nested=_nested, executable=executable, run_dir=run_dir)
     try:
-        _serve(request, handles, deliver, log)
+        try:
+            _serve(request, handles, deliver, log)
+        finally:
+            handles.close()
         log.outcome("ok")
         return 0
     except BaseException as caught:  # noqa: BLE001 - a call ends with an answer, whatever happened
@@ -61,7 +64,6 @@ def handle(request: Request, deliver: Deliver, *, executable: tuple[int, int] | 
         log.outcome(f"error {error.code}: {error.msg}", caught)
         return _refuse(error, log.version, deliver)
     finally:
-        handles.close()
         log.write()
 
 
@@ -222,7 +224,7 @@ def _as_cni_error(caught: BaseException) -> errors.CniError:
         return errors.KernelRefused(str(caught))
     if isinstance(caught, Exception):
         return errors.CniError(f"{type(caught).__name__}: {caught}", "this is a defect of the plugin; the log has where it happened")
-    return errors.TryAgain(str(caught) or "interrupted", "what had been done was undone")
+    return errors.TryAgain(str(caught) or "interrupted", "an ADD was undone; any other verb can be called again")
 
 
 def _refuse(error: errors.CniError, version: str, deliver: Deliver) -> int:

@@ -27,7 +27,13 @@ def main() -> None:
     if not command:
         posix._exit(_about(plugin))
     stdin = b"" if posix.isatty(_STDIN) else _read_all()
-    posix._exit(_version(stdin) if command == "VERSION" else _serve(plugin, environ, stdin))
+    try:
+        status = _version(stdin) if command == "VERSION" else _serve(plugin, environ, stdin)
+    except Terminated:
+        status = 0  # it came when all was done: whatever is interrupted before has an answer
+    except Exception as error:  # noqa: BLE001 - an incomplete installation, most likely: nothing was done yet
+        status = _unable(error)
+    posix._exit(status)
 
 
 def _serve(plugin: str, environ: dict[str, str], stdin: bytes) -> int:
@@ -64,6 +70,16 @@ def _open_standard_descriptors() -> None:
             posix.fstat(fd)
         except OSError:
             posix.open("/dev/null", flags)  # the lowest free descriptor: this one
+
+
+def _unable(error: Exception) -> int:
+    """Say in the runtime's words that the rest of us could not even be loaded."""
+    said = f"{type(error).__name__}: {error}".encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
+    try:
+        _write_all(f'{{"cniVersion":"1.1.0","code":999,"msg":"the plugin is not completely installed: {said}"}}\n'.encode())
+    except OSError:
+        pass  # nobody listens; the exit status tells
+    return 1
 
 
 def _about(plugin: str) -> int:

@@ -108,6 +108,15 @@ class OwnerIndex:
                 self._true = False
         self._told = True
 
+    def rebuild(self) -> None:
+        """Make every link anew from the files: links of leases that were damaged meanwhile lead nowhere, and go."""
+        try:
+            self._put_right()
+            self._true = self._changed = True
+        except OSError:
+            self._true = False
+        self._told = True
+
     def close(self) -> None:
         """Say on the disk that the index is true, if it is; to be called last, under the lock."""
         if self._true and self._told and self._changed:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from cni_plugins.ipam.lease_files import LeaseFiles
 from cni_plugins.ipam.owner_index import OwnerIndex
 from cni_plugins.ipam.search import assign, find_free
-from cni_plugins.kernel import calls, files
+from cni_plugins.kernel import files, signals
 from cni_plugins.kernel.files import attempting
 from cni_plugins.protocol.errors import Conflict, Exhausted
 from cni_plugins.protocol.ip import parse_address
@@ -124,13 +124,11 @@ class Store:
             return []
         keep = {_content(owner) for owner in valid} | {_old_content(owner) for owner in valid}
         with _Locked(self._files) as index:
-            index.prepare()
-            stale = {name: content for name, content in self._files.contents() if content not in keep}
-            if stale:
-                index.expect_change()
-                self._remove(list(stale))
-                index.remove(set(stale.values()))
-        return _addresses(list(stale))
+            stale = [name for name, content in self._files.contents() if content not in keep]
+            index.expect_change()
+            self._remove(stale)
+            index.rebuild()
+        return _addresses(stale)
 
     def leases(self) -> list[Holding]:
         """All leases, in no order, as they are at this moment, without waiting for the lock."""
@@ -234,10 +232,11 @@ class _Locked:
     def _unlock(self) -> None:
         if self._lock < 0:
             return
+        deferred = signals.defer()  # a handler that raised before the lock was given back would have its undo wait for it for ever
         try:
-            calls.close(self._lock)
-        except OSError:
-            pass  # Linux frees the descriptor, and so the lock, whatever close(2) says
+            files.let_go(self._lock)
+        finally:
+            signals.restore(deferred)
 
 
 def _content(owner: Owner) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import posix
 import time
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW, socket
 from _struct import pack
 
 TYPE_CHECKING = False
@@ -167,8 +167,12 @@ def netlink_send(channel: socket, data: bytes | bytearray) -> None:
 
 
 def netlink_receive(channel: socket) -> bytes:
-    """Read one datagram, which may hold several messages."""
-    return channel.recv(1 << 16)
+    """Read one datagram, which may hold several messages. Never waits: raises BlockingIOError when there is none.
+
+    The kernel has queued every answer when the request has been sent, and goes on with a list while its last part is read. So an
+    answer that is not there was lost, and whoever waited for it would wait for ever.
+    """
+    return channel.recv(1 << 16, MSG_DONTWAIT)
 
 
 def netfilter_socket() -> int:

@@ -10,7 +10,7 @@ import posix
 from errno import ETXTBSY
 from time import monotonic
 
-from cni_plugins.kernel import calls, signals
+from cni_plugins.kernel import calls, files, signals
 from cni_plugins.protocol.errors import IoFailure
 
 TYPE_CHECKING = False
@@ -127,7 +127,7 @@ class _Pipes:
 
     def close_theirs(self) -> None:
         while self.theirs:
-            calls.close(self.theirs.popitem()[1])
+            files.let_go(self.theirs.popitem()[1])
 
     def serve(self) -> None:
         """Write and read until everything has been written (or is not wanted) and the child's ends are closed."""
@@ -148,7 +148,7 @@ class _Pipes:
         except BrokenPipeError:
             self._rest = memoryview(b"")  # it does not read its input: its own affair
         if not self._rest:
-            calls.close(self._writer)
+            files.let_go(self._writer)
             self._writer = -1
 
     def _take(self, reader: int) -> bool:
@@ -167,4 +167,4 @@ class _Pipes:
         ours, self._writer = [self._writer, *self._received], -1
         for fd in ours:
             if fd >= 0:
-                calls.close(fd)
+                files.let_go(fd)

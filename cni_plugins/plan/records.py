@@ -109,10 +109,11 @@ def check_home(run_dir: str) -> None:
 def _fill(record: Record, data: bytes) -> None:
     try:
         value = parse_json(data)
+        if value["format"] != _FORMAT:
+            raise ValueError(value["format"])
         network, container_id, ifname, netns = value["attachment"]
         record.items, record.done = list(value["items"]), bool(value["done"])
         record.att = Attachment(network, container_id, ifname, record.att.netns or netns)
-        record.damaged = value["format"] != _FORMAT
     except (CniError, KeyError, TypeError, ValueError):
         record.items, record.done, record.damaged = [], False, True
 

@@ -79,9 +79,9 @@ def collect(plugin: Plugin, world: World, *, network: str, valid: Valid) -> None
                 if lock.held:
                     failures.attempt(None, delete, plugin, world, record.att)
     for kind in map(plugin.kind, reversed(plugin.kinds)):
-        failures.attempt(kind, kind.collect, world, valid)
         if valid is not None:
             failures.attempt(kind, _collect_marked, plugin, world, kind=kind, network=network, keep=keep)
+        failures.attempt(kind, kind.collect, world, valid)
     failures.finish()
 
 

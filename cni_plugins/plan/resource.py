@@ -35,7 +35,14 @@ else:
 
 
 class Drift(Exception):
-    """CHECK found that something is not as ADD left it; the text says what was expected and what is there."""
+    """CHECK found that something is not as ADD left it; the text says what was expected and what is there.
+
+    `fact` is what the plan goes on with, None for the predicted one.
+    """
+
+    def __init__(self, text: str, fact: object = None) -> None:
+        super().__init__(text)
+        self.fact = fact
 
 
 class Owned:

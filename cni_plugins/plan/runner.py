@@ -94,7 +94,7 @@ class Apply:
 
 
 class Verify:
-    """One CHECK: goes on past what has drifted, with the predicted fact, so that all of it is named at once."""
+    """One CHECK: goes on past what has drifted, with the fact that should be there, so that all of it is named at once."""
 
     def __init__(self, world: World, att: Attachment) -> None:
         self._world = world
@@ -102,11 +102,13 @@ class Verify:
         self._drifts: list[str] = []
 
     def need(self, resource: Resource[F], /) -> F:
-        """The verified fact; on drift it is noted, and the predicted one returned."""
+        """The verified fact; on drift it is noted, and the one returned that comes with it, or the predicted one."""
         try:
             return resource.verify(self._world, self._att)
         except Drift as drift:
             self._drifts.append(str(drift))
+            if drift.fact is not None:
+                return drift.fact  # type: ignore[return-value]  # the resource that raised it knows its own fact
             return resource.predict(self._world, self._att)
 
     def finish(self) -> None:

@@ -75,9 +75,9 @@ class Addresses(Resource["list[Ip]"]):
         known = [ip.address for ip in (world.prev.ips if world.prev else ()) if any(pool.contains(ip.address) for pool in pools)]
         lost = [address.address for address in known if address.host not in held]
         if lost:
-            raise Drift(f"{', '.join(lost)} is not leased to {att.container_id} {att.ifname} any more")
+            raise Drift(f"{', '.join(lost)} is not leased to {att.container_id} {att.ifname} any more", [])
         if not held:
-            raise Drift(f"no address is leased to {att.container_id} {att.ifname}")
+            raise Drift(f"no address is leased to {att.container_id} {att.ifname}", [])
         return []
 
     def ready(self, world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cni_plugins.ipam.conf import StaticAddress, StaticConf
 from cni_plugins.plan.plugin import Plugin
 from cni_plugins.plan.resource import Drift, Resource
-from cni_plugins.protocol.errors import CniError, InvalidConfig, InvalidEnvironment
+from cni_plugins.protocol.errors import InvalidConfig, InvalidEnvironment, UnknownContainer
 from cni_plugins.protocol.ip import parse_address, parse_cidr
 from cni_plugins.protocol.result import Ip, Result
 
@@ -55,13 +55,13 @@ def plan(att: Attachment, conf: StaticConf, need: Need) -> Result:
 
 
 def _present(world: World, att: Attachment) -> set[object] | None:
-    """The addresses of the container's interface; None where there is no container to look into."""
+    """The addresses of the container's interface; None where there is none: that is for the plugin to say which made it."""
     try:
         netlink = world.inside(att).netlink()
-    except CniError:
+    except (UnknownContainer, InvalidEnvironment):
         return None
     link = netlink.link(name=att.ifname)
-    return {address.cidr for address in netlink.addresses(link.index)} if link else set()
+    return {address.cidr for address in netlink.addresses(link.index)} if link else None
 
 
 def _named(world: World, conf: StaticConf) -> tuple[StaticAddress, ...]:

@@ -4,6 +4,7 @@ made, and given back when everything else is gone.
 
 from __future__ import annotations
 
+from cni_plugins.model.frozen import dump_json, parse_json
 from cni_plugins.plan.kinds import delegate
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.errors import CniError, DelegateFailed, InvalidConfig
@@ -24,7 +25,7 @@ _NO_SUCH_VERB = (1, 4)
 
 
 class LeaseKind(Kind):
-    """Leases by their delegate's DEL, with the exact configuration that its ADD got."""
+    """Leases by their delegate's DEL, with the configuration that its ADD got, and the prevResult that came with our own DEL."""
 
     name = "lease"
     parent = True
@@ -36,7 +37,7 @@ class LeaseKind(Kind):
             container_id, ifname, netns = item["attachment"]
             request = world.request.for_delegate(
                 item["type"],
-                item["conf"].encode("utf-8", "surrogatepass"),
+                _with_prev_result(world, item["conf"].encode("utf-8", "surrogatepass")),
                 without=_OURS,
                 CNI_COMMAND="DEL",
                 CNI_CONTAINERID=container_id,
@@ -97,15 +98,16 @@ class Lease(Resource["Result"]):
         return result
 
     def verify(self, world: World, att: Attachment) -> Result:
-        """The delegate's CHECK; the fact is what prevResult says."""
-        try:
-            delegate.find(world, self.ipam, field=_FIELD).call(world, self._request(world, "CHECK"))
-        except CniError as error:
-            raise Drift(f"lease: {error.msg}") from None
+        """The delegate's CHECK; the fact is what prevResult says, drift or not: other things are compared with that."""
         prev = world.prev or Result()
         mine = {index for index, one in enumerate(prev.interfaces) if one.name == att.ifname and one.sandbox}
         ips = [ip for ip in prev.ips if ip.interface is None or ip.interface in mine]
-        return Result(ips=ips, routes=prev.routes, dns=prev.dns)
+        fact = Result(ips=ips, routes=prev.routes, dns=prev.dns)
+        try:
+            delegate.find(world, self.ipam, field=_FIELD).call(world, self._request(world, "CHECK"))
+        except CniError as error:
+            raise Drift(f"lease: {error.msg}", fact) from None
+        return fact
 
     def ready(self, world: World) -> None:
         """The delegate's STATUS."""
@@ -117,6 +119,14 @@ class Lease(Resource["Result"]):
 
     def _request(self, world: World, command: str) -> Request:
         return world.request.for_delegate(self.ipam, world.request.stdin, without=_OURS, CNI_COMMAND=command)
+
+
+def _with_prev_result(world: World, conf: bytes) -> bytes:
+    """The recorded bytes as they are, or with the result that the runtime passed with this call (SPEC section 4)."""
+    prev = world.conf.prevResult
+    if prev is None:
+        return conf
+    return dump_json({**parse_json(conf), "prevResult": prev})
 
 
 def _item(world: World, att: Attachment, ipam: str) -> Item:

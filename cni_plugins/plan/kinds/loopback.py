@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
-from cni_plugins.protocol.errors import CniError, Conflict, KernelRefused
+from cni_plugins.protocol.errors import Conflict, InvalidEnvironment, KernelRefused, UnknownContainer
 from cni_plugins.protocol.result import Interface, Ip
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ class LoopbackKind(Kind):
                 continue
             try:
                 netlink = world.handles.netns(one.item["netns"]).netlink()
-            except CniError:
+            except (UnknownContainer, InvalidEnvironment):
                 continue
             link = netlink.link(name=_NAME)
             if link is not None and link.up:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from cni_plugins.plan.kinds.nftable import OwnedMap
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import host_name_of, key_of_mark, network_key
-from cni_plugins.protocol.errors import CniError, NotReady
+from cni_plugins.protocol.errors import InvalidEnvironment, NotReady, UnknownContainer
 from cni_plugins.protocol.ip import parse_address
 
 TYPE_CHECKING = False
@@ -161,7 +161,7 @@ def _live_addresses(world: World, att: Attachment) -> Iterable[str]:
         return []
     try:
         netlink = world.inside(att).netlink()
-    except CniError:
+    except (UnknownContainer, InvalidEnvironment):
         return []
     link = netlink.link(name=att.ifname)
     return [one.cidr.address for one in netlink.addresses(link.index)] if link else []

@@ -70,15 +70,18 @@ class OwnedMap:
         return f"delete element {self.table} {self.name} {{ {key} }}\n" + "".join(drops)
 
     def delete(self, nft: Nft, owner: bytes, key: str) -> None:
-        """Take an element out if it is this owner's; anybody else's stays. Raises KernelRefused."""
-        try:
-            nft.run(
-                f"delete element {self.table} {self.name}_owner {{ {_text(owner)} . {key} }}\n"
-                f"delete element {self.table} {self.name} {{ {key} }}\n"
-            )
-        except NftError as error:
-            if not error.missing:
-                raise KernelRefused(str(error), error.said) from None
+        """Take an element out if it is this owner's; anybody else's stays. Raises KernelRefused.
+
+        The owner's entry goes by itself where somebody else has removed only the element.
+        """
+        entry = f"delete element {self.table} {self.name}_owner {{ {_text(owner)} . {key} }}\n"
+        for commands in (f"{entry}delete element {self.table} {self.name} {{ {key} }}\n", entry):
+            try:
+                nft.run(commands)
+                return
+            except NftError as error:
+                if not error.missing:
+                    raise KernelRefused(str(error), error.said) from None
 
     def owners(self, nft: Nft) -> Iterator[tuple[bytes, str]]:
         """Every (attachment's key, element) of the owner set; none when there is no table."""
@@ -92,8 +95,15 @@ class OwnedMap:
             yield inet_pton(AF_INET6, element.key[0]), " . ".join(element.key[1:])
 
     def holds(self, nft: Nft, owner: bytes, key: str) -> bool:
-        """Whether the element is there and this owner's."""
-        return any(found == (owner, key) for found in self.owners(nft))
+        """Whether the element is there and this owner's. Raises KernelRefused."""
+        if (owner, key) not in self.owners(nft):
+            return False
+        try:
+            return any(one.key == (key,) for one in nft.elements("map", f"{self.table} {self.name}"))
+        except NftError as error:
+            if not error.missing:
+                raise KernelRefused(str(error), error.said) from None
+            return False
 
 
 def _text(key: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cni_plugins.kernel.rtnl import NetlinkError
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import key_of_mark, mac_of, network_key
-from cni_plugins.protocol.errors import CniError, Conflict, KernelRefused
+from cni_plugins.protocol.errors import Conflict, InvalidEnvironment, KernelRefused, UnknownContainer
 from cni_plugins.protocol.result import Interface
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ class VethKind(Kind):
     def _drop_inside(self, world: World, one: Owned) -> None:
         try:
             netlink = world.handles.netns(one.item["netns"]).netlink()
-        except CniError:
+        except (UnknownContainer, InvalidEnvironment):
             return  # the namespace went meanwhile, and the pair with it
         link = netlink.link(name=one.item["inside"])
         if link is not None and link.kind == "veth":
@@ -155,10 +155,11 @@ class Veth(Resource["Pair"]):
         host = world.host.link(index=inside.peer_index) if inside.peer_index else None
         if host is None or host.kind != "veth":
             raise Drift(f"the host end of {att.ifname} is gone")
+        pair = Pair(Interface(host.name, mac=host.mac), Interface(att.ifname, mac=inside.mac, sandbox=att.netns), host.index)
         problems = [*self._port_problems(world, host), *self._end_problems(world, att, inside, host)]
         if problems:
-            raise Drift("; ".join(problems))
-        return Pair(Interface(host.name, mac=host.mac), Interface(att.ifname, mac=inside.mac, sandbox=att.netns), host.index)
+            raise Drift("; ".join(problems), pair)
+        return pair
 
     def _port_problems(self, world: World, host: Link) -> Iterable[str]:
         if not host.up:
@@ -197,7 +198,7 @@ def _key_inside(world: World, att: Attachment) -> bytes | None:
         return None
     try:
         link = world.inside(att).netlink().link(name=att.ifname)
-    except CniError:
+    except (UnknownContainer, InvalidEnvironment):
         return None
     if link is None or link.kind != "veth":
         return None
