@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.cnitool import Cnitool
@@ -69,7 +70,8 @@ def prime(net: Cnitool, container: Container) -> None:
 
 def forward_ipv6(node: Node) -> None:
     """Let the node route IPv6, which an administrator does for dual stack pods."""
-    node.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
+    with node.inside():
+        Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
 
 
 def route_to_pods(outside: Outside) -> None:

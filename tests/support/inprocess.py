@@ -52,19 +52,30 @@ class InProcess:
         path: Sequence[Path] = (),
         env: Mapping[str, str] | None = None,
         deliver: Callable[[bytes], None] | None = None,
+        delivering: Callable[[], None] | None = None,
     ) -> Outcome:
         """Serve one call on the node. `conf` is text or bytes as they are; `path` are directories that come before our own.
 
-        `env` comes last: it adds variables and replaces CNI_* ones. `deliver` stands in for standard output. Raises AssertionError
-        when there was more than one answer.
+        `env` comes last: it adds variables and replaces CNI_* ones. `deliver` stands in for standard output, `delivering` is
+        called before an answer goes there. Raises AssertionError when there was more than one answer.
         """
         variables = self.node.cni_env(verb, container=container, ifname=ifname, args=args, path=self.cni_path(path)) | dict(env or {})
         stdin = conf if isinstance(conf, bytes) else (conf if isinstance(conf, str) else json.dumps(conf)).encode()
         self.answers = []
+
+        def answer(data: bytes) -> None:
+            if delivering:
+                delivering()
+            (deliver or self.answers.append)(data)
+
         with self.node.inside():
-            status = handle(Request(plugin, variables, stdin), deliver or self.answers.append, executable=self._executable)
+            status = handle(Request(plugin, variables, stdin), answer, executable=self._executable)
         assert len(self.answers) < 2, f"more than one answer: {self.answers}"
         return Outcome(status, b"".join(self.answers).decode(), "")
+
+    def good(self, *args: Any, **kwargs: Any) -> Any:
+        """One call, like calling the object itself, that must succeed; its result, None when the verb has none. Raises AssertionError."""
+        return self(*args, **kwargs).result
 
     def cni_path(self, before: Sequence[Path] = ()) -> str:
         """CNI_PATH: the directories given, then our own."""

@@ -43,6 +43,8 @@ _NEVER_AFTERWARDS = frozenset({
     "setns", "sleep", "spawn", "stat", "statvfs", "waitpid",
 })  # fmt: skip
 """They change nothing, or fail only where they have done nothing."""
+_TRUTHFUL = frozenset({"ns_type"})
+"""It has one reason to fail: that there is no namespace. The plugins may take its word for it."""
 _LOCKS = ("flock", "lock_byte")
 """Nobody else is there: who would wait here waits for itself, for ever, and gets BlockingIOError in place of it."""
 _SYNTAX_ERROR = b"make it fail"
@@ -56,10 +58,12 @@ class Count:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.struck = False
+        self.what = ""
 
     def __call__(self, name: str, operation: Operation, *args: Any, **kwargs: Any) -> Any:
         self.log.append(f"{name}({', '.join(map(_shown, args))})")
         if self.strikes(name):
+            self.what = self.what or self.log[-1]
             self.struck = True
             return self.strike(name, operation, *args, **kwargs)
         return operation(*args, **kwargs)
@@ -76,12 +80,18 @@ class Count:
 class Refused(Count):
     """Operation number `at`, counted from nought, fails and has done nothing; close(2) closes all the same, as on Linux."""
 
+    spared = _TRUTHFUL
+
     def __init__(self, at: int) -> None:
         super().__init__()
         self.at = at
+        self._left = at
 
     def strikes(self, name: str) -> bool:
-        return len(self.log) - 1 == self.at
+        if name in self.spared:
+            return False
+        self._left -= 1
+        return self._left == -1
 
     def strike(self, name: str, operation: Operation, *args: Any, **kwargs: Any) -> Any:
         if name == "nft_run":
@@ -91,16 +101,16 @@ class Refused(Count):
         raise OSError(_LIKELY.get(name, EIO), os.strerror(_LIKELY.get(name, EIO)))
 
     def __str__(self) -> str:
-        return f"{self.at} {self.log[self.at]}"
+        return f"{self.at} {self.what}" if self.struck else "no fault at all"
 
 
 class AnswerLost(Refused):
-    """The operation is carried out, but says that it was not; those that cannot do that are let through."""
+    """The operation is carried out, but says that it was not; those that cannot do that are passed over."""
+
+    spared = _NEVER_AFTERWARDS
 
     def strike(self, name: str, operation: Operation, *args: Any, **kwargs: Any) -> Any:
         result = operation(*args, **kwargs)
-        if name in _NEVER_AFTERWARDS:
-            return result
         if name in ("open", "dup"):
             os.close(result)
         return super().strike(name, _nothing if name == "close" else operation, *args)
@@ -112,7 +122,7 @@ class Persistent(Refused):
     name = ""
 
     def strikes(self, name: str) -> bool:
-        if super().strikes(name):
+        if not self.name and super().strikes(name):
             self.name = name
         return name == self.name
 
@@ -126,7 +136,9 @@ class Interrupted(Refused):
 
 
 class InterruptedAfter(Refused):
-    """The signal arrives when the operation is done, and its result is lost with it."""
+    """The signal arrives when the operation is done, and its result is lost with it; what changes nothing is passed over."""
+
+    spared = _NEVER_AFTERWARDS - {"netlink_socket", "netfilter_socket", "pipe", "spawn"}
 
     def strike(self, name: str, operation: Operation, *args: Any, **kwargs: Any) -> Any:
         result = operation(*args, **kwargs)
@@ -155,19 +167,25 @@ def injected(fault: Count) -> Iterator[None]:
 
 
 @contextmanager
-def termination() -> Iterator[None]:
-    """SIGTERM raises main.Terminated, once, as in a cold process; the mask of signals is put right at the end."""
+def termination() -> Iterator[Callable[[], None]]:
+    """SIGTERM raises main.Terminated, once, as in a cold process, until the function that this yields is called.
+
+    The mask of signals is put right at the end.
+    """
+
+    def shield() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def terminate(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        shield()
         raise main.Terminated(f"ended by signal {number}")
 
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     before = signal.signal(signal.SIGTERM, terminate)
     try:
-        yield
+        yield shield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        shield()
         with suppress(main.Terminated):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGTERM, before)

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import posix
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from conformance import ledger
-from conformance.ledger import sysctls
-from tests.netns.faults.injection import Count, injected, termination
+from conformance.ledger import firewall, sysctls
+from tests.netns.faults.injection import Count, Interrupted, InterruptedAfter, injected, termination
 from tests.support.inprocess import InProcess
 from tests.support.node import Node
 from tests.support.outcome import Outcome
-
-import posix
-
-import pytest
+from tests.support.shared import HINTS
 
 _RANGES = [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00:1::/64"}]]
 _HOST_LOCAL = {"type": "host-local", "ranges": _RANGES}
 _STATIC = {"type": "static", "addresses": [{"address": "10.1.0.9/24", "gateway": "10.1.0.1"}]}
-_ROUTES = [{"dst": "192.0.2.0/24"}]
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "bridge": {
-        "type": "bridge", "isDefaultGateway": True, "ipMasq": True, "macspoofchk": True, "hairpinMode": True, "ipam": {**_HOST_LOCAL, "routes": _ROUTES},
+        "type": "bridge",
+        "isDefaultGateway": True,
+        "ipMasq": True,
+        "macspoofchk": True,
+        "hairpinMode": True,
+        "ipam": {**_HOST_LOCAL, "routes": [{"dst": "192.0.2.0/24"}]},
     },
     "bridge-l2": {"type": "bridge", "portIsolation": True},
     "bridge-foreign-ipam": {"type": "bridge", "isGateway": True, "ipam": {"type": "foreign"}},
@@ -34,18 +40,10 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "loopback": {"type": "loopback"},
     "host-local": {"type": "host-local", "ipam": _HOST_LOCAL},
     "static": {"type": "static", "ipam": _STATIC},
-}  # fmt: skip
+}
 
-SHARED = (
-    r"node file /run/cni-plugins(/lock|/records)?",
-    r"node file /run/foreign",
-    r"node file /var/lib/cni/networks(/net(/lock|/last_reserved_ip\.\d|/\.by-id)?)?",
-    r"node nftables table (inet|bridge) cni_plugins( / (map|set|chain) (?!.* / .* comment ).*)?",
-    r"node sysctl net/ipv[46]/(ip_forward|conf/[^/]+/(forwarding|accept_redirects|send_redirects|shared_media|secure_redirects))",
-    r"node sysctl net/ipv4/conf/[^/]+/[a-z_]+",
-    ledger.about_link("cni0"),
-)
-"""What one attachment makes for all of its network or of the node, and leaves on purpose: it costs nothing, and others may use it."""
+FOREIGN_STATE = r"node file /run/foreign"
+"""The directory of the foreign IPAM plugin."""
 
 FOREIGN_IPAM = """\
 #!/bin/sh
@@ -89,16 +87,16 @@ class Scene:
         """One call that must succeed; its result."""
         return self.call(verb, **keys).result
 
-    def collect(self) -> dict[str, Any]:
-        """What GC gets when every attachment of the network is stale."""
-        return {"cni.dev/valid-attachments": []}
+    def ignored(self, verb: str) -> tuple[str, ...]:
+        """What a removal may leave: the hint of host-local, and after GC what the node does not know: the state of the container's lo."""
+        return (HINTS, r"pod (link lo|address .* dev lo)") if verb == "GC" else (HINTS,)
 
     def faulty(self, verb: str, fault: Count, **keys: Any) -> Outcome | None:
         """One call under a fault; None when there was something wrong with it besides what it may have left."""
         before = _descriptors()
         try:
-            with injected(fault), termination():
-                outcome = self.call(verb, **keys)
+            with injected(fault), termination() as shield:
+                outcome = self.plugins(self.plugin, verb, {**self.conf, **keys}, container=self.pod, delivering=shield)
             _ = outcome.result if outcome.code == 0 else outcome.error
         except Exited:
             outcome = None
@@ -107,13 +105,18 @@ class Scene:
             return None
         finally:
             leaked = _descriptors() - before
+            if leaked:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ResourceWarning)
+                    gc.collect()  # a traceback may have kept a socket
+                leaked &= _descriptors()
             for fd in leaked:
                 os.close(fd)
-        if leaked:
+        if leaked and not isinstance(fault, Interrupted | InterruptedAfter):  # after a signal the process ends
             self.problems.append(f"{fault}: descriptors left open: {leaked}")
         return outcome
 
-    def expect(self, fault: Count, before: ledger.Snapshot, when: str, *, ignore: tuple[str, ...] = (SHARED[2],)) -> None:
+    def expect(self, fault: Count, before: ledger.Snapshot, when: str, *, ignore: tuple[str, ...] = (HINTS,)) -> None:
         """Note what is not as it was in `before`."""
         left = ledger.diff(before, self.node.ledger(), ignore=ignore)
         if left:
@@ -121,7 +124,7 @@ class Scene:
 
     def lease_outlives_link(self, fault: Count) -> None:
         """Note a lease that was given back while its interface was still there: another pod would get the address."""
-        if not self.conf.get("ipam", {}).get("type") == "host-local" or self.plugin == "host-local":
+        if self.conf.get("ipam", {}).get("type") != "host-local" or self.plugin == "host-local":
             return
         leases = list(Path("/var/lib/cni/networks/net").glob("[0-9a-f]*[.:]*"))
         with self.node.inside():
@@ -142,10 +145,11 @@ def sweep(fault: Callable[[int], Count], case: Callable[[Count], None]) -> int:
 
 
 @contextmanager
-def without_sysctls() -> Iterator[None]:
-    """Ledgers without kernel parameters, which take most of the time: they are compared once, at the end of a sweep."""
+def quick_ledgers() -> Iterator[None]:
+    """Ledgers without kernel parameters and iptables, which take most of the time: they are compared once, at the end of a sweep."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sysctls, "read", dict)
+        patch.setattr(firewall, "iptables", lambda rules: {})
         patch.setattr(posix, "_exit", _exited)
         yield
 

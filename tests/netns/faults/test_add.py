@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.netns.faults.injection import AnswerLost, Count, Interrupted, InterruptedAfter, Persistent, Refused
-from tests.netns.faults.scenes import CONFIGURATIONS, SHARED, Scene, sweep, without_sysctls
+from tests.netns.faults.scenes import CONFIGURATIONS, FOREIGN_STATE, Scene, quick_ledgers, sweep
 from tests.support.node import Node
+from tests.support.shared import SHARED
+
+_LOOPBACK = r"pod address 127\.0\.0\.1/8 dev lo"
+"""Linux leaves it on an `lo` that was up once."""
 
 
 @pytest.fixture(params=list(CONFIGURATIONS))
@@ -23,7 +27,7 @@ def scene(request: pytest.FixtureRequest, node: Node, tmp_path: Path) -> Scene:
 @pytest.mark.parametrize("fault", [Refused, AnswerLost, Interrupted, InterruptedAfter])
 def test_failed_add_leaves_the_node_as_it_was(scene: Scene, fault: type[Refused]) -> None:
     everything = scene.node.ledger()
-    with without_sysctls():
+    with quick_ledgers():
         before = scene.node.ledger()
 
         def case(one: Count) -> None:
@@ -33,14 +37,14 @@ def test_failed_add_leaves_the_node_as_it_was(scene: Scene, fault: type[Refused]
             scene.expect(one, before, "after ADD and DEL" if outcome and outcome.code == 0 else "after the failed ADD")
             scene.good("DEL")
 
-        assert sweep(fault, case) > 10
+        assert sweep(fault, case) > 3
     scene.expect(Count(), everything, "at the end")
     assert not scene.problems, "\n".join(scene.problems)
 
 
 def test_del_clears_up_after_an_add_whose_undoing_failed_too(scene: Scene) -> None:
     everything = scene.node.ledger()
-    with without_sysctls():
+    with quick_ledgers():
         before = scene.node.ledger()
 
         def case(one: Count) -> None:
@@ -48,7 +52,7 @@ def test_del_clears_up_after_an_add_whose_undoing_failed_too(scene: Scene) -> No
             scene.good("DEL")
             scene.expect(one, before, "after DEL")
 
-        assert sweep(Persistent, case) > 10
+        assert sweep(Persistent, case) > 3
     scene.expect(Count(), everything, "at the end")
     assert not scene.problems, "\n".join(scene.problems)
 
@@ -66,9 +70,9 @@ def test_failed_first_add_leaves_a_fresh_node_as_it_was(name: str, root: None, t
             outcome = scene.faulty("ADD", one)
             if outcome and outcome.code == 0:
                 scene.good("DEL")
-            scene.expect(one, before, "after it", ignore=SHARED)
+            scene.expect(one, before, "after it", ignore=(*SHARED, FOREIGN_STATE, _LOOPBACK))
             problems.extend(scene.problems)
 
-    with without_sysctls():
-        assert sweep(Refused, case) > 10
+    with quick_ledgers():
+        assert sweep(Refused, case) > 3
     assert not problems, "\n".join(problems)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import threading
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 

@@ -37,8 +37,14 @@ class Reference:
         ranges = [[{"subnet": f"10.{number}.0.0/24"}], [{"subnet": f"fd00:{number}::/64"}]]
         backend = "nftables" if self.variant == "nftables" else "iptables"
         conf = {
-            "cniVersion": "1.0.0", "name": network, "type": "bridge", "bridge": f"br{number}", "isGateway": True, "ipMasq": True,
-            "ipMasqBackend": backend, "ipam": {"type": "host-local", "ranges": ranges},
+            "cniVersion": "1.0.0",
+            "name": network,
+            "type": "bridge",
+            "bridge": f"br{number}",
+            "isGateway": True,
+            "ipMasq": True,
+            "ipMasqBackend": backend,
+            "ipam": {"type": "host-local", "ranges": ranges},
         }
         return conf | keys
 

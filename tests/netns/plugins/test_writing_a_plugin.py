@@ -30,7 +30,9 @@ def hosts(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProc
     (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "hosts.py").write_text(code)
     (tmp_path / "frozen").mkdir()
-    freeze = "import sys; from pathlib import Path; from cni_plugins.model import freezer; freezer.write(['hosts:HostsConf'], Path(sys.argv[1]))"
+    freeze = (
+        "import sys; from pathlib import Path; from cni_plugins.model import freezer; freezer.write(['hosts:HostsConf'], Path(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-c", freeze, tmp_path / "frozen"], env={"PYTHONPATH": f"{REPO}:{tmp_path}"}, check=True)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(_frozen, "__path__", [*_frozen.__path__, str(tmp_path / "frozen")])

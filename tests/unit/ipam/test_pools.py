@@ -155,9 +155,7 @@ def range_sets(draw: st.DrawFn) -> RangeSet:
 
 @given(range_sets(), st.data())
 def test_every_leasable_address_comes_once_whatever_was_last(pool: RangeSet, data: st.DataObject) -> None:
-    expected = {
-        value for member in pool.ranges for value in range(member.start, member.end + 1) if value != member.gateway
-    }
+    expected = {value for member in pool.ranges for value in range(member.start, member.end + 1) if value != member.gateway}
     member = data.draw(st.sampled_from(pool.ranges))
     last = Cidr(pool.family, data.draw(st.integers(member.start, member.end)), member.subnet.prefix)
     for start in (None, last):

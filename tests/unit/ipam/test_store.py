@@ -280,9 +280,7 @@ def test_networks_do_not_see_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["write", "link_fd", "ftruncate"])
-def test_a_disk_that_is_full_holds_nothing_and_is_named(
-    store: Store, directory: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+def test_a_disk_that_is_full_holds_nothing_and_is_named(store: Store, directory: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     with monkeypatch.context() as broken:
         fail_with(broken, step, errno.ENOSPC)
         with pytest.raises(IoFailure, match=f"{directory}.*: No space left on device"):

@@ -18,9 +18,7 @@ from cni_plugins.protocol.ip import parse_address, parse_cidr
 from tests.unit.ipam import foreign
 
 POOLS = [RangeSet([Range(parse_cidr("10.0.0.0/29"))]), RangeSet([Range(parse_cidr("2001:db8::/125"))])]
-FREE = [
-    {lease for member, value in pool.after(None) for lease in [member.lease(value).address.address]} for pool in POOLS
-]
+FREE = [{lease for member, value in pool.after(None) for lease in [member.lease(value).address.address]} for pool in POOLS]
 OWNERS = [(container_id, ifname) for container_id in ("a", "b", "c") for ifname in ("eth0", "net1")]
 NOBODY = ("", "")
 STEPS = ["symlink", "unlink", "utime", "link_fd", "readlink"]

@@ -1,0 +1,1 @@
+"""Plugins that are wrong in exactly one way, one for each case of the suite."""
