@@ -59,6 +59,11 @@ class Answer:
             raise Failed(f"{self.verb} succeeds", str(self))
         return self.json if self.stdout.strip() else None
 
+    def refuses(self) -> None:
+        """Expect a failure, whatever is printed: the specification wants an error result by "should" only."""
+        if self.status <= 0:
+            raise Failed(f"{self.verb} fails by its own decision", str(self))
+
     def fails(self, *, code: int | None = None, codes: Iterable[int] = (), names: str = "") -> dict[str, Any]:
         """Expect a failure with an error result; returns that.
 

@@ -1,10 +1,10 @@
 """Cases: what each checks, how strict the specification is about it, and what a plugin needs for it to apply.
 
-    @case("DEL-02", title="DEL twice succeeds", level=MUST, spec=clause("DEL", "Plugins MUST accept multiple DEL calls …"), needs={"DEL"})
-    def delete_twice(lab: Lab) -> None:
-        pod = lab.attached()
-        lab.delete(pod).succeeds()
-        lab.delete(pod).succeeds()
+@case("DEL-02", title="DEL twice succeeds", level=MUST, spec=clause("DEL", "Plugins MUST accept multiple DEL calls …"), needs={"DEL"})
+def delete_twice(lab: Lab) -> None:
+    pod = lab.attached()
+    lab.delete(pod).succeeds()
+    lab.delete(pod).succeeds()
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Nothing here judges what the plugin said; `Execution.trouble` tells only of beha
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -77,8 +78,8 @@ class Running:
         self.process = subprocess.Popen(
             line, env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
-        assert self.process.stdin and self.process.stdout and self.process.stderr
-        self._drains = [_Drain(stream, self._end_flood) for stream in (self.process.stdout, self.process.stderr)]
+        self._outputs = [stream for stream in (self.process.stdout, self.process.stderr) if stream]
+        self._drains = [_Drain(stream, self._end_flood) for stream in self._outputs]
         self._writer = threading.Thread(target=_write, args=(self.process.stdin, stdin), daemon=True)
         self._writer.start()
 
@@ -96,18 +97,24 @@ class Running:
         with suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.pid, number)
 
+    def ends_within(self, deadline: float) -> bool:
+        """Wait until the plugin has ended or it is `deadline` by the monotonic clock; returns whether it has ended."""
+        handle = os.pidfd_open(self.pid)
+        try:
+            return bool(select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0])
+        finally:
+            os.close(handle)
+
     def wait(self, left: Callable[[], Mapping[int, str]] = dict) -> Execution:
         """Wait for the end, and tidy up.
 
         `left` names the processes that were not there before: number to command line. Any that is still there shortly after the
         plugin's end is killed, and is trouble.
         """
-        try:
-            self.process.wait(max(0.0, self._started + self._timeout - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        if not self.ends_within(self._started + self._timeout):
             self._ended_by_us = self._ended_by_us or f"it hangs: no end after {self._timeout:g} s"
             self.kill()
-            self.process.wait()
+        self.process.wait()
         seconds = time.monotonic() - self._started
         trouble = self._ended_by_us or self._end_leftovers(left)
         self._close()
@@ -132,9 +139,8 @@ class Running:
         if any(drain.is_alive() for drain in self._drains):
             self._ended_by_us = self._ended_by_us or "it leaves a process behind that holds its output open"
             return
-        assert self.process.stdout and self.process.stderr
-        self.process.stdout.close()
-        self.process.stderr.close()
+        for stream in self._outputs:
+            stream.close()
 
 
 def _write(stream: IO[bytes], data: bytes) -> None:

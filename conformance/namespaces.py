@@ -48,9 +48,10 @@ def setns(fd: int, kind: int) -> None:
     _check(_libc.setns(fd, kind), f"setns({kind:#x})")
 
 
-def mount(source: str, target: str, kind: str = "", flags: int = 0) -> None:
+def mount(source: str, target: str, kind: str = "", *, flags: int = 0, data: str = "") -> None:
     """Mount, bind, move or change the propagation of a mount, as mount(2). Raises OSError."""
-    _check(_libc.mount(source.encode(), target.encode(), kind.encode() or None, flags, None), f"mount {source} on {target}")
+    done = _libc.mount(source.encode(), target.encode(), kind.encode() or None, flags, data.encode() or None)
+    _check(done, f"mount {source} on {target}")
 
 
 def unmount(target: str) -> None:

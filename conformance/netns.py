@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from conformance.node import Node
 
 _RTNLGRP_LINK = 1
-_TIMEOUT = 60
+_VANISHES = 5.0
+"""Seconds within which the kernel takes a namespace away; longer, if somebody keeps it open, as the daemon of `dhcp` does."""
 
 
 class Netns(ABC):
@@ -88,7 +89,7 @@ class Container(Netns):
             events.bind((0, 1 << _RTNLGRP_LINK - 1))
             namespaces.unmount(self.path)
             os.unlink(self.path)
-            while any(map(_exists, peers)) and select.select([events], [], [], _TIMEOUT)[0]:
+            while any(map(_exists, peers)) and select.select([events], [], [], _VANISHES)[0]:
                 events.recv(1 << 16)
         self.node.containers.pop(self.name)
 

@@ -69,6 +69,11 @@ class Node:
             os.mkdir(directory)
         namespaces.loopback_up()
 
+    @property
+    def started(self) -> set[int]:
+        """The numbers of the processes that `popen` has started."""
+        return {process.pid for process in self._started}
+
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Be on the node for the length of a block; may be nested."""

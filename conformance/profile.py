@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -49,8 +50,10 @@ class Pool(_Model):
 class Profile(_Model):
     """One plugin, as the suite sees it.
 
-    Text in configurations may hold placeholders: {network} the network's name, {subnet4} {gateway4} {subnet6} {gateway6}, {master} a link
-    of the node that leads to a host outside, {state} an empty directory for the plugin's state. Those of `second_conf` have other values.
+    Text in configurations may hold placeholders: {network} the network's name, {number} its number, {subnet4} {gateway4}
+    {prefix4} {subnet6} {gateway6} {prefix6} its addresses (10.89.1.0/24, 10.89.1.1, 10.89.1, fd00:89:1::/64, fd00:89:1::1, fd00:89:1:),
+    {master} a link of the node that leads to a host outside, which is the gateway, {state} an empty directory for the plugin's state.
+    They have other values in a second network, `second_conf`.
     """
 
     name: Annotated[str, Field(description="name of the profile")]
@@ -61,7 +64,7 @@ class Profile(_Model):
         "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
     ]  # fmt: skip
     verbs: Annotated[list[Verb], Field(description="operations that it implements")] = ["ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION"]
-    layer: Annotated[Literal["l2", "l3", "none"], Field(description="whether containers of a network share a link, or are routed to")] = "none"
+    layer: Annotated[Literal["l2", "l3", "none"], Field(description="whether containers share a link, or are routed to")] = "none"
     creates: Annotated[bool, Field(description="whether ADD makes the interface CNI_IFNAME")] = False
     ifname: Annotated[str, Field(description="CNI_IFNAME of calls")] = "eth0"
     addresses: Annotated[bool, Field(description="whether its result has addresses")] = True
@@ -73,12 +76,13 @@ class Profile(_Model):
     before: Annotated[Json | None, Field(description="configuration of the plugin that a chained one comes after")] = None
     conf: Annotated[Json, Field(description="an example configuration of the plugin, without cniVersion and name")]
     second_conf: Annotated[Json | None, Field(description="changes that make conf that of another network beside it")] = None
+    another: Annotated[Json | None, Field(description="changes to conf for a second container, where both cannot have the same")] = None
     dual_stack: Annotated[Json | None, Field(description="changes to conf for an IPv4 and an IPv6 address")] = None
     ranges: Annotated[Json | None, Field(description="changes to conf for addresses from two ranges of different size")] = None
     pool: Annotated[Pool | None, Field(description="changes to conf for a small pool")] = None
     requested_ip: Annotated[Literal["CNI_ARGS", "args", "runtimeConfig", "no"], Field(description="how an address is asked for")] = "no"
-    out_of_range: Annotated[Json, Field(description="dotted path of a key to a value of the right type that cannot be")] = {}
-    wrong_type: Annotated[Json, Field(description="dotted path of a key to a value of a wrong type")] = {}
+    out_of_range: Annotated[Json | None, Field(description="dotted path of a key to a value of the right type that cannot be")] = None
+    wrong_type: Annotated[Json | None, Field(description="dotted path of a key to a value of a wrong type")] = None
     needs: Annotated[list[str], Field(description="features of the machine without which nothing can be run, such as link:macvlan")] = []
 
     @property
@@ -135,3 +139,12 @@ def at(path: str, value: Any) -> Json:
     """Return changes that put `value` at a dotted path: {"ipam": {"subnet": 5}} for "ipam.subnet"."""
     head, _, rest = path.partition(".")
     return {head: at(rest, value) if rest else value}
+
+
+def schema() -> Json:
+    """Return the JSON Schema of profiles, as docs/conformance/profile.schema.json has it."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Profile.model_json_schema()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

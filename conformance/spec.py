@@ -8,6 +8,7 @@ VERSION = "1.1.0"
 DOCUMENT = f"https://github.com/containernetworking/cni/blob/spec-v{VERSION}/SPEC.md"
 
 SECTIONS = {
+    "Terms": "overview",
     "Configuration": "configuration-format",
     "Plugin configuration": "plugin-configuration-objects",
     "Version considerations": "version-considerations",

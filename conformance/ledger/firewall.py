@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -13,7 +11,6 @@ if TYPE_CHECKING:
 
 Things = dict[str, dict[str, str]]
 
-_STATELESS = 1 << 2
 _IPTABLES_TABLES = ("filter", "nat", "mangle", "raw", "security")
 _LEGACY = {"iptables-save": "/proc/thread-self/net/ip_tables_names", "ip6tables-save": "/proc/thread-self/net/ip6_tables_names"}
 
@@ -21,7 +18,7 @@ _LEGACY = {"iptables-save": "/proc/thread-self/net/ip_tables_names", "ip6tables-
 def nftables() -> Things:
     """Every line of the calling thread's network namespace's ruleset, without handles and counters: "TABLE / CHAIN / LINE".
 
-    A set's elements count as a line each. A line that is there more than once says how often. Without libnftables or kernel support
+    A set's elements count as a line each. A line that is there more than once says how often. Without nft or kernel support
     there is a single entry that says why.
     """
     try:
@@ -104,25 +101,12 @@ def _read(path: str) -> str:
         return ""
 
 
-@functools.cache
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL("libnftables.so.1")
-    library.nft_ctx_new.restype = ctypes.c_void_p
-    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
-        getattr(library, name).restype = ctypes.c_char_p
-    return library
-
-
 def _listing() -> str:
-    """The ruleset as text. Raises OSError when there is no libnftables, or with its words when it fails."""
-    library = _library()
-    context = ctypes.c_void_p(library.nft_ctx_new(0))
-    try:
-        library.nft_ctx_buffer_output(context)
-        library.nft_ctx_buffer_error(context)
-        library.nft_ctx_output_set_flags(context, _STATELESS)
-        if library.nft_run_cmd_from_buffer(context, b"list ruleset"):
-            raise OSError(library.nft_ctx_get_error_buffer(context).decode(errors="replace").strip())
-        return str(library.nft_ctx_get_output_buffer(context).decode(errors="replace"))
-    finally:
-        library.nft_ctx_free(context)
+    """The ruleset as text. Raises OSError when there is no nft, or with its words when it fails.
+
+    The command is run rather than its library called: the library, the second time, forgets how to tell the rules of iptables-nft.
+    """
+    done = subprocess.run(["nft", "--stateless", "list", "ruleset"], capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        raise OSError(done.stderr.strip())
+    return done.stdout

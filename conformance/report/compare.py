@@ -55,11 +55,13 @@ def compare(runs: Sequence[RunResult]) -> Comparison:
 
 
 def _labels(runs: Sequence[RunResult]) -> tuple[str, ...]:
-    """Name the runs by their plugins; where two have the same name, by their versions too; where that is the same, by a number."""
+    """Name the runs by their plugins; where two have the same name, by their versions too; where that does not help, number them all."""
     labels = [one_line(run.plugin) for run in runs]
     versioned = [one_line(f"{run.plugin} {run.plugin_version}") for run in runs]
     labels = [longer if labels.count(label) > 1 else label for label, longer in zip(labels, versioned, strict=True)]
-    return tuple(f"{label} #{labels[: place + 1].count(label)}" if labels.count(label) > 1 else label for place, label in enumerate(labels))
+    if len(set(labels)) < len(labels):
+        labels = [f"{label} #{number}" for number, label in enumerate(labels, 1)]
+    return tuple(labels)
 
 
 def as_json(comparison: Comparison) -> str:

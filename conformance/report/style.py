@@ -43,6 +43,7 @@ dd { margin: 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
+.groups th { width: 1%; white-space: nowrap; padding-right: 1rem; }
 thead th { font-size: .8rem; color: var(--quiet); }
 .number { text-align: right; }
 .zero { color: var(--quiet); }
