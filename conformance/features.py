@@ -3,6 +3,7 @@
 ADD, DEL, CHECK, STATUS, GC, VERSION    the plugin implements the operation
 interface, ipam, chained, meta          its kind
 creates                                 ADD makes the interface CNI_IFNAME
+many                                    one configuration serves many containers at once (a device of the node serves one)
 addresses, ipv6, l2, l3                 what it gives to containers
 delegates                               it delegates to an IPAM plugin
 pool, ranges, dual_stack, second_conf, requested_ip, out_of_range, wrong_type, beside    the profile has such
@@ -31,7 +32,7 @@ KINDS = frozenset({"version", "capability", *_MACHINE})
 """What stands before the colon in features that have one."""
 NAMES = frozenset({
     "ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION", "interface", "ipam", "chained", "meta", "l2", "l3",
-    "delegates", "requested_ip", *_OPTIONAL, *_PLAIN,
+    "delegates", "many", "requested_ip", *_OPTIONAL, *_PLAIN,
 })  # fmt: skip
 """All other features."""
 
@@ -44,6 +45,7 @@ def of(profile: Profile) -> frozenset[str]:
     found |= {name for name in _OPTIONAL if getattr(profile, name) is not None}
     found |= {name for name in _PLAIN if getattr(profile, name)}
     found |= {"delegates"} if profile.delegate else set()
+    found |= {"many"} if not profile.another else set()
     found |= {"requested_ip"} if profile.requested_ip != "no" else set()
     return frozenset(found)
 

@@ -89,7 +89,7 @@ def datagram(lab: Lab, client: Place, server: Place, target: str, *, at: int, po
         sender = socket.socket(_family(target), socket.SOCK_DGRAM)
     with receiver, sender:
         try:
-            receiver.bind(("", at))
+            receiver.bind((target if own else "", at))
             sender.bind((own, source))
             sender.connect((target, port or at))
             for end in (receiver, sender):

@@ -40,6 +40,11 @@ class Record:
         self.done = False
         self.damaged = False
 
+    @property
+    def key(self) -> bytes:
+        """The attachment's key, from the file's name: that cannot be damaged."""
+        return bytes.fromhex(self.path.rpartition("/")[2].partition(".")[0])
+
     def append(self, item: Item) -> None:
         """Write down what is about to be applied. Raises IoFailure; then nothing was written."""
         self.items.append(item)
@@ -83,7 +88,7 @@ def load(run_dir: str, plugin: str, att: Attachment) -> Record:
 
 
 def of_network(run_dir: str, plugin: str, network: str) -> Iterator[Record]:
-    """The records of every attachment of one network that this plugin made, damaged ones left out."""
+    """The records of every attachment of one network that this plugin made; of a damaged one nothing is known but its key."""
     prefix, suffix = network_key(network).hex(), f".{plugin}"
     directory = f"{run_dir}/records"
     for name in files.names(directory):
@@ -92,8 +97,7 @@ def of_network(run_dir: str, plugin: str, network: str) -> Iterator[Record]:
             data = files.read(record.path, limit=_LIMIT)
             if data is not None:
                 _fill(record, data)
-                if not record.damaged:
-                    yield record
+                yield record
 
 
 def ensure_home(run_dir: str) -> None:

@@ -73,11 +73,13 @@ def collect(plugin: Plugin, world: World, *, network: str, valid: Valid) -> None
     """
     failures = Failures()
     keep = {Attachment(network, *owner).key for owner in valid or ()}
-    for record in () if valid is None else list(records.of_network(world.run_dir, plugin.name, network)):
-        if record.att.key not in keep:
-            with AttachmentLock(world.run_dir, plugin.name, record.att.key, wait=False) as lock:
-                if lock.held:
-                    failures.attempt(None, delete, plugin, world, record.att)
+    stale = () if valid is None else [one for one in records.of_network(world.run_dir, plugin.name, network) if one.key not in keep]
+    for record in stale:
+        with AttachmentLock(world.run_dir, plugin.name, record.key, wait=False) as lock:
+            if lock.held and record.damaged:
+                failures.attempt(None, record.remove)  # what it spoke of is found below, by its marks
+            elif lock.held:
+                failures.attempt(None, delete, plugin, world, record.att)
     for kind in map(plugin.kind, reversed(plugin.kinds)):
         if valid is not None:
             failures.attempt(kind, _collect_marked, plugin, world, kind=kind, network=network, keep=keep)

@@ -178,7 +178,7 @@ def _failures(lab: Lab) -> Iterator[Attempt]:
     if lab.profile.creates:
         pod = lab.container("occupied")
         lab.do(_OCCUPY.format(ifname=lab.profile.ifname), within=pod)
-        yield lambda: lab.add(pod), lambda: lab.do(f"ip link delete {lab.profile.ifname}", within=pod)
+        yield lambda: lab.add(pod), lambda: lab.do(f"ip link delete {lab.profile.ifname} || true", within=pod)
     if lab.profile.delegate:
         lonely = lab.container("lonely")
         delegate = lab.fake_ipam()

@@ -98,7 +98,7 @@ def judge(subject: Subject, all_of_them: list[Publisher]) -> RunResult:
         line += ["--profile", subject.profile, "--json", str(file), *(["--helpers", str(SEEN_AT / helper)] if helper else [])]
         elsewhere = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _ELSEWHERE, "sh", *mounts, "--", *line]
         done = subprocess.run(elsewhere, cwd=REPO, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode not in {0, 1} or not file.exists():
+        if not file.exists():  # where this machine cannot check a single case, the report says why
             raise ReportsError(f"{subject.label}: the suite could not run (exit status {done.returncode})\n{done.stdout}")
         run = results.load(file)
     cases = tuple(replace(case, evidence=Evidence(case.evidence.ledger)) for case in run.cases)

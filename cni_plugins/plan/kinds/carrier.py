@@ -5,6 +5,8 @@ The kernel's link watch works aside from requests, and a container that starts b
 
 from __future__ import annotations
 
+import time
+
 from cni_plugins.kernel import calls
 from cni_plugins.plan.resource import Resource
 from cni_plugins.protocol.errors import KernelRefused
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 _SECONDS = 2.5
 """How long the link watch may take; the reference gives it as long."""
 _PAUSE = 0.0005
+_OPERATIONAL = ("UP", "UNKNOWN")
+"""What the kernel itself takes for operational: of a bridge that never lost its carrier, older kernels never say more."""
 
 
 class Carrier(Resource["None"]):
@@ -46,14 +50,13 @@ class Carrier(Resource["None"]):
 
 
 def _wait(netlink: Netlink, name: str) -> None:
-    waited = 0.0
+    until = time.monotonic() + _SECONDS
     while True:
         link = netlink.link(name=name)
         if link is None:
             raise KernelRefused(f"interface {name} vanished while it was being set up")
-        if link.operstate == "UP":
+        if link.operstate in _OPERATIONAL:
             return
-        if waited > _SECONDS:
+        if time.monotonic() > until:
             raise KernelRefused(f"interface {name} is up, but passes no frames after {_SECONDS} s")
         calls.sleep(_PAUSE)
-        waited += _PAUSE

@@ -194,20 +194,27 @@ class Call:
             return None
 
     def _shell(self, command: list[str], *, check: bool) -> str:
-        status, output = spawn(command[0], self.env | {"PATH": os.environ.get("PATH", os.defpath)}, b"", words=command[1:])
+        status, output = spawn(command[0], self.env | {"PATH": os.environ.get("PATH", os.defpath)}, b"", words=command[1:], aside=True)
         if status and check:
             raise OSError(f"{command}: exit status {status}")
         return output.decode(errors="replace")
 
 
-def spawn(path: str, env: dict[str, str], stdin: bytes, *, words: Iterable[str] = ()) -> tuple[int, bytes]:
-    """Execute a program; returns exit status, negative for a death by signal, and stdout. SIGTERM is passed on to it."""
+def spawn(path: str, env: dict[str, str], stdin: bytes, *, words: Iterable[str] = (), aside: bool = False) -> tuple[int, bytes]:
+    """Execute a program; returns exit status, negative for a death by signal, and stdout.
+
+    SIGTERM is passed on to it, unless it is `aside`: then no signal for the plugin's process group reaches it.
+    """
     given, taken = os.memfd_create("stdin"), os.memfd_create("stdout")
     os.write(given, stdin)
     os.lseek(given, 0, os.SEEK_SET)
     streams = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, taken, 1)]
-    pid = os.posix_spawnp(path, [path, *words], env, file_actions=streams, setsigdef=[signal.SIGPIPE, signal.SIGTERM])
-    signal.signal(signal.SIGTERM, lambda *_: _terminate(pid))
+    defaults = [signal.SIGPIPE, signal.SIGTERM]
+    if aside:
+        pid = os.posix_spawnp(path, [path, *words], env, file_actions=streams, setsigdef=defaults, setpgroup=0)
+    else:
+        pid = os.posix_spawnp(path, [path, *words], env, file_actions=streams, setsigdef=defaults)
+    signal.signal(signal.SIGTERM, lambda *_: None if aside else _terminate(pid))
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.lseek(taken, 0, os.SEEK_SET)
     output = _read_all(taken)

@@ -61,13 +61,16 @@ def test_gc_leaves_other_networks_alone(plugins: InProcess, pod: Container, node
     assert ledger.diff(before, node.ledger(), ignore=SHARED) == []
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["with records", "records lost"])
-def test_gc_finds_what_a_vanished_container_left(plugins: InProcess, pod: Container, other: Container, node: Node, *, lost: bool) -> None:
+@pytest.mark.parametrize("state", ["kept", "lost", "damaged"])
+def test_gc_finds_what_a_vanished_container_left(plugins: InProcess, pod: Container, other: Container, node: Node, *, state: str) -> None:
     before = node.ledger()
     plugins.good("bridge", "ADD", full_bridge(), container=pod)
     pod.delete()
-    if lost:
+    if state == "lost":
         shutil.rmtree(RECORDS)
+    elif state == "damaged":
+        for record in records():
+            Path(RECORDS, record).write_bytes(b"")
     plugins.good("bridge", "GC", full_bridge() | listed(other))
     lines = [line for line in ledger.diff(before, node.ledger(), ignore=SHARED) if not line.startswith("-")]
     assert lines == []
