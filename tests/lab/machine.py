@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -121,8 +123,11 @@ class Machine:
 
     def close(self) -> None:
         """End every process on the machine and remove its namespaces."""
+        first = os.pidfd_open(self.pid)  # not our child: it ends a moment after the one that we kill
         self._init.kill()
         self._init.wait(TIMEOUT)
+        select.select([first], [], [], TIMEOUT)
+        os.close(first)
         for process, log in self._daemons.values():
             process.wait(TIMEOUT)
             log.close()

@@ -40,10 +40,9 @@ def believes_in_its_beginning(call: Call) -> None:
 
 
 def litters(call: Call) -> None:
-    """Unpack into a temporary directory, and remove that at the end."""
+    """Unpack into a temporary directory, and leave that there."""
     os.mkdir(f"/tmp/_unpacked{os.getpid()}")
     call.run()
-    os.rmdir(f"/tmp/_unpacked{os.getpid()}")
 
 
 def leaves_an_empty_lease(call: Call) -> None:
