@@ -15,6 +15,11 @@ from cni_plugins.kernel import calls, process
 from cni_plugins.protocol.errors import IoFailure
 
 
+def children() -> set[str]:
+    """The processes that this one has started and not reaped: other tests may have some, too."""
+    return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
 def script(directory: Path, text: str) -> str:
     path = directory / "plugin"
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -50,14 +55,15 @@ def test_one_ended_by_a_signal_says_so(tmp_path: Path) -> None:
 
 
 def test_one_that_writes_without_end_is_ended(tmp_path: Path) -> None:
+    others = children()
     with pytest.raises(IoFailure, match="wrote more than 100000 bytes"):
         process.run(script(tmp_path, "exec yes"), b"", dict(os.environ), limit=100_000)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() <= others
 
 
 def test_when_we_are_told_to_end_it_ends_first(tmp_path: Path) -> None:
     """A delegate must not go on changing the node when its caller has begun to undo."""
+    others = children()
     marker = tmp_path / "undone"
     path = script(tmp_path, f"trap 'echo undone > {marker}; exit 1' TERM; echo ready > {tmp_path}/started; while :; do sleep 0.01; done")
     os.mkfifo(tmp_path / "started")
@@ -79,11 +85,11 @@ def test_when_we_are_told_to_end_it_ends_first(tmp_path: Path) -> None:
         teller.join()
         signal.signal(signal.SIGUSR1, before)
     assert marker.read_text() == "undone\n"
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() <= others
 
 
 def test_a_signal_at_the_very_start_leaves_no_orphan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = children()
     genuine = calls.spawn
 
     def told(number: int, frame: object) -> None:
@@ -91,7 +97,7 @@ def test_a_signal_at_the_very_start_leaves_no_orphan(tmp_path: Path, monkeypatch
 
     def spawn(*arguments: Any, **named: Any) -> int:
         pid = genuine(*arguments, **named)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # a plugin has one thread; a test runner has more
         return pid
 
     monkeypatch.setattr(calls, "spawn", spawn)
@@ -101,8 +107,7 @@ def test_a_signal_at_the_very_start_leaves_no_orphan(tmp_path: Path, monkeypatch
             process.run(script(tmp_path, "while :; do sleep 0.01; done"), b"", dict(os.environ))
     finally:
         signal.signal(signal.SIGTERM, before)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() <= others
 
 
 def test_a_plugin_starts_with_no_signal_blocked(tmp_path: Path) -> None:
@@ -112,12 +117,12 @@ def test_a_plugin_starts_with_no_signal_blocked(tmp_path: Path) -> None:
 
 
 def test_one_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = children()
     monkeypatch.setattr(process, "_GRACE_SECONDS", 0.05)
     path = script(tmp_path, "trap '' TERM; echo x; while :; do echo y; done")
     with pytest.raises(IoFailure):
         process.run(path, b"", dict(os.environ), limit=1)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() <= others
 
 
 def test_a_plugin_that_is_being_installed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
