@@ -99,6 +99,7 @@ soak: python ## kill calls thousands of times and look for what is left behind (
 .PHONY: docs
 docs: python ## write docs/schemas and the key tables of docs/plugins from the models
 	@$(RUN) -m cni_plugins.model.export --write
+	@$(RUN) -m conformance.profile > docs/conformance/profile.schema.json
 
 .PHONY: lock
 lock: python ## pin the dependencies of pyproject.toml, with hashes, in requirements/locked.txt

@@ -51,7 +51,7 @@ def plan(att: Attachment, conf: BridgeConf, need: Need) -> Result:
     elif not conf.disableContainerInterface:
         need(LinkUp())
     if not conf.disableContainerInterface:
-        need(Carrier(pair.host.name, bridge.name))
+        need(Carrier(pair.host.name, bridge=bridge.name))
     if conf.ipMasq and conf.ipam_type:
         from cni_plugins.plan.kinds.masquerade import Masquerade
 

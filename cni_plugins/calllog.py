@@ -64,7 +64,7 @@ class CallLog:
     def _append(self, text: str) -> None:
         try:
             files.append(self._file, text.encode("utf-8", "backslashreplace"))
-        except IoFailure:
+        except (IoFailure, ValueError):  # ValueError: what is no path at all
             return  # a log that cannot be written must not fail a call that succeeded
 
     def _line(self) -> str:
@@ -79,8 +79,8 @@ class CallLog:
         trace = request.environ.get("TRACEPARENT")
         if trace:
             fields.append(f"traceparent={trace}")
-        fields.append(self._outcome.replace("\n", " "))
-        return " ".join(fields)
+        fields.append(self._outcome)
+        return " ".join(fields).replace("\n", " ")
 
 
 def _where(fault: BaseException) -> list[str]:

@@ -72,10 +72,20 @@ def _serve(request: Request, handles: Handles, deliver: Deliver, log: calllog.Ca
     data = {} if request.command == "VERSION" else _decode(request.stdin)
     request.check_command()
     if request.command == "VERSION":
-        deliver(dump_json({"cniVersion": versions.NEWEST, "supportedVersions": list(versions.SUPPORTED)}))
+        deliver(dump_json({"cniVersion": _asked_version(request.stdin), "supportedVersions": list(versions.SUPPORTED)}))
         return
     call = _prepare(request, handles, data, log)
     _VERBS[request.command](call, deliver)
+
+
+def _asked_version(stdin: bytes) -> str:
+    """The cniVersion that VERSION echoes (SPEC, "VERSION"); the newest when the input, which may be empty, does not say."""
+    try:
+        data = parse_json(stdin)
+    except errors.DecodeFailure:
+        return versions.NEWEST
+    asked = _key(data, "cniVersion") if isinstance(data, dict) else None
+    return asked if isinstance(asked, str) and asked else versions.NEWEST
 
 
 def _decode(stdin: bytes) -> dict[str, Any]:
@@ -179,7 +189,12 @@ def _add(call: Call, deliver: Deliver | None) -> Result:
 def _undo(addition: runner.Apply, caught: BaseException) -> None:
     """Undo, and tell in the error that is on its way out when that did not succeed."""
     try:
-        addition.undo()
+        try:
+            addition.undo()
+        except Exception:
+            raise
+        except BaseException:  # noqa: BLE001 - a signal, of which there is only one: see main
+            addition.undo()
     except errors.CniError as error:
         failed = _as_cni_error(caught)
         failed.details = "\n".join(filter(None, (failed.details, f"undoing it failed, a DEL is needed: {error.msg}")))

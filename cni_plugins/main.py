@@ -30,7 +30,7 @@ def main() -> None:
     try:
         status = _version(stdin) if command == "VERSION" else _serve(plugin, environ, stdin)
     except Terminated:
-        status = 0  # it came when all was done: whatever is interrupted before has an answer
+        status = 1  # it came before the call was begun, or when its answer was out; calling again does no harm
     except Exception as error:  # noqa: BLE001 - an incomplete installation, most likely: nothing was done yet
         status = _unable(error)
     posix._exit(status)

@@ -65,7 +65,7 @@ class Caller(ABC):
     def __init__(self, profile: Profile, plugin_dir: Path, *, helpers: Sequence[Path] = (), timeout: float = execute.TIMEOUT) -> None:
         self.profile = profile
         self.timeout = timeout
-        self.node = Node("node", plugin_dir=plugin_dir)
+        self.node = Node("node", plugin_dir=plugin_dir, keep=[plugin_dir, *helpers])
         self.cni_path = ":".join(map(str, [plugin_dir, *helpers]))
         self.transcript = Transcript()
         self._calls: list[Call] = []

@@ -39,12 +39,14 @@ class LeftBehind(AssertionError):
 class Node:
     """One node; see the module's text. Use it as a context manager, or call `enter()` and at last `close()`.
 
-    `name` is its host name. `plugin_dir` holds the executables that `cni` runs when it is not told otherwise.
+    `name` is its host name. `plugin_dir` holds the executables that `cni` runs when it is not told otherwise. `keep` are directories
+    that are the machine's also where the node has one of its own above them (absolute paths).
     """
 
-    def __init__(self, name: str = "node", *, plugin_dir: Path = PLUGIN_DIR) -> None:
+    def __init__(self, name: str = "node", *, plugin_dir: Path = PLUGIN_DIR, keep: Sequence[Path] = ()) -> None:
         self.name = name
         self.plugin_dir = plugin_dir
+        self.keep = keep
         self.containers: dict[str, Container] = {}
         self._outside: list[Outside] = []
         self._started: list[subprocess.Popen[str]] = []
@@ -57,6 +59,7 @@ class Node:
     def _furnish(self) -> None:
         namespaces.mount("none", "/", flags=namespaces.MS_REC | namespaces.MS_PRIVATE)
         socket.sethostname(self.name)
+        kept = {directory: os.open(directory, os.O_PATH | os.O_CLOEXEC) for directory in self.keep if _hidden(directory)}
         for directory in PRIVATE_DIRECTORIES:
             os.makedirs(directory, exist_ok=True)
             namespaces.mount("node", directory, "tmpfs")
@@ -67,6 +70,10 @@ class Node:
         os.rmdir("/run/cgroup")
         for directory in ("/run/netns", "/run/lock", "/etc/cni/net.d", "/opt/cni/bin"):
             os.mkdir(directory)
+        for path, handle in kept.items():
+            os.makedirs(path, exist_ok=True)
+            namespaces.mount(f"/proc/thread-self/fd/{handle}", str(path), flags=namespaces.MS_BIND)
+            os.close(handle)
         namespaces.loopback_up()
 
     @property
@@ -239,3 +246,8 @@ def _end(pid: int) -> set[int]:
             os.close(handle)
         return groups
     return set()
+
+
+def _hidden(directory: Path) -> bool:
+    """Whether one of the node's own directories would cover this one."""
+    return directory.is_dir() and any(directory.is_relative_to(private) for private in PRIVATE_DIRECTORIES)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,14 @@ def run(jobs: Iterable[Job], *, workers: int = 2) -> Generator[tuple[Job, CaseRe
     lines = "".join(json.dumps(_encoded(number, job)) + "\n" for number, job in enumerate(waiting))
     package = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    _try_a_node(environment)
     foreman = subprocess.Popen(
         [sys.executable, "-m", "conformance.foreman", str(workers)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment,
     )
     assert foreman.stdin is not None
     assert foreman.stdout is not None
@@ -99,3 +102,15 @@ def _encoded(number: int, job: Job) -> dict[str, Any]:
 def encoded(number: int, result: CaseResult) -> str:
     """Return what the foreman says of a job that has ended, as a line."""
     return json.dumps([number, asdict(result)]) + "\n"
+
+
+def _try_a_node(environment: Mapping[str, str]) -> None:
+    """Make a node and let it go, so that a machine that cannot have one is not blamed on the plugin. Raises BrokenRun."""
+    missing = [tool for tool in ("ip", "unshare") if shutil.which(tool) is None]
+    if missing:
+        raise BrokenRun(f"this machine lacks {' and '.join(missing)}: install iproute2 and util-linux")
+    probe = "from conformance.node import Node\nwith Node(): pass"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", probe]
+    tried = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        raise BrokenRun(f"no namespaces can be made here: {(tried.stderr.strip().splitlines() or ['?'])[-1]}")

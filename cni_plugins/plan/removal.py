@@ -34,32 +34,43 @@ def delete(plugin: Plugin, world: World, att: Attachment) -> None:
     the kinds can find for this attachment is removed too.
     """
     record = records.load(world.run_dir, plugin.name, att)
-    items = list(record.items)
+    failures, items = Failures(), list(record.items)
     if not record.done:
-        items += [item for item in find(plugin, world, att) if item not in items]
-    drop(plugin, world, att.key, items)
+        for name in plugin.kinds:
+            failures.attempt(None, _find, plugin.kind(name), world, att, items)
+    _drop(plugin, world, failures, [Owned(att.key, item) for item in items])
+    failures.finish()
     record.remove()
 
 
-def find(plugin: Plugin, world: World, att: Attachment) -> list[Item]:
-    """What an attachment may have, looked up without its record."""
-    return [{"kind": name, **item} for name in plugin.kinds for item in plugin.kind(name).find(world, att)]
+def _find(kind: Kind, world: World, att: Attachment, items: list[Item]) -> None:
+    """Add to `items` what a kind finds for an attachment without its record."""
+    found = [{"kind": kind.name, **item} for item in kind.find(world, att)]
+    items += [item for item in found if item not in items]
 
 
 def drop(plugin: Plugin, world: World, key: bytes, items: list[Item]) -> None:
-    """Drop recorded or found items, children before parents. Tries all; raises one CniError that lists what failed."""
+    """Drop recorded items, children before parents. Tries all; raises one CniError that lists what failed."""
     failures = Failures()
-    for name in reversed(plugin.kinds):
-        owned = [Owned(key, item) for item in items if item.get("kind") == name]
-        if owned:
-            kind = plugin.kind(name)
-            failures.attempt(kind, kind.drop, world, owned)
+    _drop(plugin, world, failures, [Owned(key, item) for item in items])
     failures.finish()
+
+
+def _drop(plugin: Plugin, world: World, failures: Failures, owned: list[Owned]) -> None:
+    for name in reversed(plugin.kinds):
+        mine = [one for one in owned if one.item.get("kind") == name]
+        if mine:
+            failures.drop(plugin.kind(name), world, mine)
 
 
 def alive(plugin: Plugin, world: World, items: list[Item]) -> bool:
     """Whether anything that a record lists still works."""
     return any(plugin.kind(item["kind"]).alive(world, item) for item in items if item.get("kind") in plugin.kinds)
+
+
+def repeatable(plugin: Plugin, items: list[Item]) -> bool:
+    """Whether a record lists only what a second ADD may meet."""
+    return bool(items) and all(plugin.kind(item["kind"]).repeatable for item in items if item.get("kind") in plugin.kinds)
 
 
 def collect(plugin: Plugin, world: World, *, network: str, valid: Valid) -> None:
@@ -82,12 +93,12 @@ def collect(plugin: Plugin, world: World, *, network: str, valid: Valid) -> None
                 failures.attempt(None, delete, plugin, world, record.att)
     for kind in map(plugin.kind, reversed(plugin.kinds)):
         if valid is not None:
-            failures.attempt(kind, _collect_marked, plugin, world, kind=kind, network=network, keep=keep)
+            failures.attempt(None, _collect_marked, plugin, world, failures, kind=kind, network=network, keep=keep)
         failures.attempt(kind, kind.collect, world, valid)
     failures.finish()
 
 
-def _collect_marked(plugin: Plugin, world: World, *, kind: Kind, network: str, keep: set[bytes]) -> None:
+def _collect_marked(plugin: Plugin, world: World, failures: Failures, /, *, kind: Kind, network: str, keep: set[bytes]) -> None:
     stale = [owned for owned in kind.marked(world, network) if owned.key not in keep]
     for start in range(0, len(stale), _BUNDLE):
         bundle = stale[start : start + _BUNDLE]
@@ -95,7 +106,7 @@ def _collect_marked(plugin: Plugin, world: World, *, kind: Kind, network: str, k
         try:
             for lock in locks.values():
                 lock.__enter__()
-            kind.drop(world, [owned for owned in bundle if locks[owned.key].held])
+            failures.drop(kind, world, [owned for owned in bundle if locks[owned.key].held])
         finally:
             for lock in locks.values():
                 lock.__exit__(None, None, None)
@@ -110,7 +121,9 @@ class Failures:
     def attempt(self, kind: Kind | None, action: Callable[P, None], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run one step, unless it removes a parent whose children may be still there."""
         if kind is not None and kind.parent and self._errors:
-            self._errors.append(CniError(f"{kind.name} kept until the rest can be removed"))
+            kept = f"{kind.name} kept until the rest can be removed"
+            if all(error.msg != kept for error in self._errors):
+                self._errors.append(CniError(kept))
             return
         try:
             action(*args, **kwargs)
@@ -118,6 +131,11 @@ class Failures:
             self._errors.append(error)
         except OSError as error:
             self._errors.append(KernelRefused(str(error)))
+
+    def drop(self, kind: Kind, world: World, owned: list[Owned]) -> None:
+        """Drop things of one kind: all at once where that costs less, else each by itself, so that one cannot keep the others."""
+        for bundle in [owned] if kind.bulk else [[one] for one in owned]:
+            self.attempt(kind, kind.drop, world, bundle)
 
     def finish(self) -> None:
         """Raise one error with all messages and the first one's code, if anything failed."""

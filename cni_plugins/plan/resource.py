@@ -60,17 +60,21 @@ class Kind:
 
     `name` is how records name it. A plugin lists its kinds parents before children; they are dropped the other way round.
     `parent` marks what must outlive everything else of an attachment: it stays when anything else could not be removed.
+    `bulk` is true where many are dropped at the cost of one; others are dropped one by one.
+    `repeatable` is true where a second ADD of a live attachment finds everything as it wants it, and is no error.
     `recorded` is false where the thing itself says whose it is and `find` sees it without a record.
     """
 
     name = ""
     parent = False
     recorded = True
+    repeatable = False
+    bulk = False
 
     def drop(self, world: World, owned: list[Owned]) -> None:
-        """Remove these where they are and carry their owner's mark; what is gone already is no error.
+        """Remove these (one, unless the kind is `bulk`) where they are and carry their owner's mark; what is gone is no error.
 
-        Raises CniError, after having tried all, when one is still there.
+        Raises CniError or OSError when one is still there.
         """
         raise NotImplementedError(self.name)
 

@@ -88,6 +88,8 @@ class Apply:
         record, plugin, world, att = self._record, self._plugin, self._world, self._att
         if record.done and removal.alive(plugin, world, record.items):
             raise Conflict(f"CNI_CONTAINERID, CNI_IFNAME: {att} is attached already", "DEL it first, or use another CNI_IFNAME")
+        if record.done and removal.repeatable(plugin, record.items):
+            return
         if record.items or record.damaged:
             removal.delete(plugin, world, att)
             self._record = records.load(world.run_dir, plugin.name, att)

@@ -6,6 +6,8 @@ the call itself (request, configuration, prevResult) is its own.
 
 from __future__ import annotations
 
+from cni_plugins.protocol.errors import InvalidEnvironment
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,7 @@ class Handles:
         self._host: Netlink | None = None
         self._nft: Nft | None = None
         self._netns: dict[str, Netns] = {}
+        self.foreign: set[str] = set()
 
     @property
     def host(self) -> Netlink:
@@ -103,4 +106,16 @@ class World:
 
     def inside(self, att: Attachment) -> Netns:
         """The container's network namespace. Raises UnknownContainer when it is gone."""
-        return self.handles.netns(att.netns)
+        return self.sandbox(att.netns)
+
+    def sandbox(self, path: str) -> Netns:
+        """A container's network namespace, wherever its path comes from: records outlive processes, and paths get new meanings.
+
+        Raises UnknownContainer when it is gone, InvalidEnvironment when it is the node's own.
+        """
+        netns = self.handles.netns(path)
+        if path not in self.handles.foreign:
+            if netns.is_own and not self.request.netns_override:
+                raise InvalidEnvironment(f"CNI_NETNS: {path} is the node's own network namespace")
+            self.handles.foreign.add(path)
+        return netns

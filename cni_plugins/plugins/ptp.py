@@ -71,5 +71,11 @@ def _through_gateways(ips: list[Ip]) -> list[Route]:
 
 
 PLUGIN = Plugin(
-    "ptp", conf=PtpConf, release_conf=InterfaceConf, plan=plan, kinds=kinds("lease", "veth", "masquerade"), args=(), others_judge_args=True
+    "ptp",
+    conf=PtpConf,
+    release_conf=InterfaceConf,
+    plan=plan,
+    kinds=kinds("lease", "veth", "masquerade"),
+    args=("MAC",),
+    others_judge_args=True,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cni_plugins.ipam.conf import StaticAddress, StaticConf
+from cni_plugins.model.netconf import NetConf
 from cni_plugins.plan.plugin import Plugin
 from cni_plugins.plan.resource import Drift, Resource
 from cni_plugins.protocol.errors import InvalidConfig, InvalidEnvironment, UnknownContainer
@@ -84,4 +85,4 @@ def _split(text: str) -> Sequence[str]:
     return text.split(",") if text else ()
 
 
-PLUGIN = Plugin("static", conf=StaticConf, plan=plan, kinds=(), enters_netns=False, args=("IP", "GATEWAY"))
+PLUGIN = Plugin("static", conf=StaticConf, release_conf=NetConf, plan=plan, kinds=(), enters_netns=False, args=("IP", "GATEWAY"))

@@ -1,1 +1,1 @@
-"""The CNI specification in Python: requests, errors, versions, results, delegation. Knows no kernel."""
+"""The CNI specification in Python: requests, errors, versions, results. Knows no kernel."""

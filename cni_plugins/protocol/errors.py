@@ -2,7 +2,6 @@
 
 CniError                            999, anything unforeseen
 ├── IncompatibleVersion               1  cniVersion (or a verb that it does not have) is not supported
-├── UnsupportedField                  2  a configuration field that is known, but not supported here
 ├── UnknownContainer                  3  the container's network namespace is not there: nothing to clean up
 ├── InvalidEnvironment                4  CNI_* variables missing or malformed
 ├── IoFailure                         5  files: unreadable, full, read-only
@@ -35,12 +34,6 @@ class IncompatibleVersion(CniError):
     """The configuration's cniVersion is not one of ours, or does not have the verb that was asked for."""
 
     code = 1
-
-
-class UnsupportedField(CniError):
-    """A field of the configuration asks for something that cannot be done here."""
-
-    code = 2
 
 
 class UnknownContainer(CniError):

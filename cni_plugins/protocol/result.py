@@ -2,7 +2,7 @@
 
 What each version cannot say is left out when writing:
 
-    0.1.0, 0.2.0   the first address of each family as `ip4` and `ip6`, each with the routes of its family
+    0.1.0, 0.2.0   one address of each family as `ip4` and `ip6`, each with the routes of its family; more is an error
     0.3.0 - 0.4.0  `interfaces`, `ips[].version`, `dns` always there
     1.0.0          no `ips[].version`
     1.1.0          `mtu`, `socketPath`, `pciID` of interfaces; `mtu`, `advmss`, `priority`, `table`, `scope` of routes
@@ -171,10 +171,10 @@ def from_json(data: Any, *, where: str, version: str = "") -> Result:
 def _from_newer(data: dict[str, Any]) -> Result:
     interfaces = [
         Interface(
-            item["name"],
-            mac=item.get("mac") or "",
+            _text(item["name"]),
+            mac=_text(item.get("mac")),
             mtu=item.get("mtu") or 0,
-            sandbox=item.get("sandbox") or "",
+            sandbox=_text(item.get("sandbox")),
             socketPath=item.get("socketPath") or "",
             pciID=item.get("pciID") or "",
         )
@@ -203,6 +203,12 @@ def read_routes(items: Any) -> list[Route]:
         Route(parse_either(item["dst"]), gw=_gateway(item.get("gw")), **{key: item.get(key) for key in _ROUTE_NUMBERS})
         for item in items or ()
     ]
+
+
+def _text(value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value or ""
 
 
 def _gateway(text: str | None) -> str | None:

@@ -33,7 +33,9 @@ INTRODUCTION = """\
 
 What the suite in `conformance/` found, by `make conformance-reports`: the reference plugins, multus and the plugins of this project. The
 columns of a level say how many cases passed, of those that could be run. MUST, SHOULD and MAY are the specification's; BEST is a bar of our
-own, which no plugin need reach to conform. Each report says of each deviation whether it is the plugin's, or a matter of opinion
+own, which no plugin need reach to conform. Where every case is skipped (dummy, ipvlan, vlan, vrf), the kernel that the reports
+were made on has no such links: nothing is known of these plugins. Each report says of each deviation whether it is the plugin's,
+or a matter of opinion
 ([remarks.toml](remarks.toml)).
 
 To have your own plugin judged: [certify-your-plugin.md](certify-your-plugin.md). To add a case: [writing-a-case.md](writing-a-case.md).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cni_plugins.kernel import calls, sysctl
 from cni_plugins.kernel.rtnl import NetlinkError
 from cni_plugins.plan.resource import Drift, Resource
-from cni_plugins.protocol.errors import InvalidConfig, KernelRefused
+from cni_plugins.protocol.errors import Conflict, KernelRefused
 from cni_plugins.protocol.ip import parse_address
 
 TYPE_CHECKING = False
@@ -28,8 +28,9 @@ _PAUSE = 0.01
 class ContainerNet(Resource["None"]):
     """Addresses and routes of `lease` on the container's interface, which is up afterwards.
 
-    `dad` waits for IPv6 duplicate-address detection instead of switching it off. `point_to_point` keeps the kernel's route to
-    each address's network out, for plugins that send all traffic through the gateway; `routes` are added before the lease's.
+    `dad` waits for IPv6 duplicate-address detection instead of switching it off. Without `on_link_routes` the kernel's route
+    to each address's network is kept out, for plugins that send all traffic through the gateway; `routes` are added before the
+    lease's.
     """
 
     __slots__ = ("dad", "lease", "on_link_routes", "routes")
@@ -156,7 +157,7 @@ def _existing(link: Link | None, att: Attachment) -> Link:
 def _refuse_duplicates(addresses: list[Address]) -> None:
     for one in addresses:
         if one.flags & _IFA_F_DADFAILED:
-            raise InvalidConfig(f"address {one.cidr} is in use by another host on the link (duplicate-address detection)")
+            raise Conflict(f"address {one.cidr} is in use by another host on the link (duplicate-address detection)")
 
 
 def _same_route(wanted: KernelRoute, found: KernelRoute) -> bool:

@@ -21,8 +21,8 @@ _FORWARD = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 class GatewayAddresses(Resource["None"]):
     """`addresses` (with their networks' prefixes) on the link `name`.
 
-    Of each IPv4 network only one address may be there, and of overlapping IPv6 networks: another one is refused, or replaced
-    when `force` is set.
+    Beside them no other IPv4 address may be there, nor an IPv6 address of an overlapping network: one is refused, or replaced when
+    `force` is set.
     """
 
     __slots__ = ("addresses", "force", "name")

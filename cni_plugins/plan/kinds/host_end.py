@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cni_plugins.protocol.result import Ip
 
 _EEXIST = 17
-_SCOPE_LINK, _SCOPE_HOST = 253, 254
+_SCOPE_LINK = 253
 
 
 class HostEnd(Resource["None"]):

@@ -94,6 +94,7 @@ class Lease(Resource["Result"]):
         self.atomic = found.own
         result = found.call(world, self._request(world, "ADD")) or Result()
         if not result.ips:
+            self.atomic = False  # it did succeed: whatever it holds has to be given back
             raise InvalidConfig(f"{_FIELD}: {self.ipam} gave no address")
         return result
 

@@ -21,6 +21,7 @@ class LoopbackKind(Kind):
     """`lo` is put down again, as the reference does."""
 
     name = "loopback"
+    repeatable = True
 
     def drop(self, world: World, owned: list[Owned]) -> None:
         """Bring it down, unless it was up before we came, or the container has gone."""
@@ -28,7 +29,7 @@ class LoopbackKind(Kind):
             if one.item.get("was_up"):
                 continue
             try:
-                netlink = world.handles.netns(one.item["netns"]).netlink()
+                netlink = world.sandbox(one.item["netns"]).netlink()
             except (UnknownContainer, InvalidEnvironment):
                 continue
             link = netlink.link(name=_NAME)

@@ -1,5 +1,5 @@
-"""Dropping frames that do not carry the container's own MAC address (`macspoofchk`), in one bridge table of ours: an element per
-pod in a map from the port to what its frames must satisfy.
+"""Dropping frames that do not carry the container's own MAC address (`macspoofchk`), in one bridge table of ours: a pod
+costs an element in each of two sets.
 
     table bridge cni_plugins
         set guarded { ifname }              ports that are watched

@@ -24,6 +24,7 @@ class VethKind(Kind):
     """Pairs by the host end's derived name and its alias, or by the container end's name in the container."""
 
     name = "veth"
+    bulk = True
 
     def drop(self, world: World, owned: list[Owned]) -> None:
         """Delete the host ends that carry their owner's mark, in one request, then container ends that were found there."""
@@ -39,7 +40,7 @@ class VethKind(Kind):
 
     def _drop_inside(self, world: World, one: Owned) -> None:
         try:
-            netlink = world.handles.netns(one.item["netns"]).netlink()
+            netlink = world.sandbox(one.item["netns"]).netlink()
         except (UnknownContainer, InvalidEnvironment):
             return  # the namespace went meanwhile, and the pair with it
         link = netlink.link(name=one.item["inside"])

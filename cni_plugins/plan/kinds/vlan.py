@@ -9,7 +9,7 @@ from cni_plugins.protocol.result import Interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_plugins.kernel.netlink import Netlink
+    from cni_plugins.kernel.netlink import Link, Netlink
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
 
@@ -116,36 +116,54 @@ class VlanGateway(Resource["Interface"]):
         return Interface(self.name, mac=link.mac if link else "")
 
     def apply(self, world: World, att: Attachment) -> Interface:
-        """Make it unless it is there; two calls that race for it both succeed."""
+        """Make it unless it is there, and set right what a killed call had not finished; two calls that race for it both succeed."""
         link = world.host.link(name=self.name)
         if link is None:
             self._create(world)
             link = world.host.link(name=self.name)
         if link is None:
             raise Conflict(f"vlan: {self.name!r} was deleted while it was being made")
+        if not self._joined(world, link):
+            self._join(world, link)
         if not link.up:
             world.host.set_link(link.index, up=True)
         return Interface(self.name, mac=link.mac)
 
     def _create(self, world: World) -> None:
+        try:
+            world.host.add_veth(self.name, peer_name=self.port, mtu=self.mtu or None)
+        except NetlinkError as error:
+            if error.errno != _EEXIST:
+                raise KernelRefused(f"vlan: {error}") from None
+
+    def _joined(self, world: World, link: Link) -> bool:
+        """Whether the other end is a port of the bridge, up, in the VLAN. One that is not there (another device) is left alone."""
+        port = world.host.link(index=link.peer_index) if link.peer_index else None
+        bridge = world.host.link(name=self.bridge)
+        if port is None or bridge is None:
+            return True
+        return port.master == bridge.index and port.up and not self._membership.missing(world.host, port.index)
+
+    def _join(self, world: World, link: Link) -> None:
         bridge = world.host.link(name=self.bridge)
         if bridge is None:
             raise Conflict(f"bridge: {self.bridge!r} was deleted while it was being set up")
         try:
-            world.host.add_veth(self.name, peer_name=self.port, mtu=self.mtu or None)
+            world.host.set_link(link.peer_index, master=bridge.index)
+            self._membership.set(world.host, link.peer_index)
+            world.host.set_link(link.peer_index, up=True)
         except NetlinkError as error:
-            if error.errno == _EEXIST:
-                return
             raise KernelRefused(f"vlan: {error}") from None
-        port = world.host.link(name=self.port)
-        if port is not None:
-            world.host.set_link(port.index, master=bridge.index)
-            Membership(self.vlan, keep_default=self.keep_default).set(world.host, port.index)
-            world.host.set_link(port.index, up=True)
+
+    @property
+    def _membership(self) -> Membership:
+        return Membership(self.vlan, keep_default=self.keep_default)
 
     def verify(self, world: World, att: Attachment) -> Interface:
-        """It is there and up."""
+        """It is there, up, and joined to the bridge in its VLAN."""
         link = world.host.link(name=self.name)
         if link is None or not link.up:
             raise Drift(f"{self.name} is {'down' if link else 'gone'}")
+        if not self._joined(world, link):
+            raise Drift(f"{self.name} is not joined to bridge {self.bridge} in VLAN {self.vlan}")
         return Interface(self.name, mac=link.mac)
