@@ -136,12 +136,12 @@ def _prev_result(request: Request, plugin: Plugin, conf: Any, version: str) -> R
         if request.command == "CHECK":
             raise errors.InvalidConfig("prevResult: missing, but CHECK compares with it")
         return None
-    if request.command == "CHECK" or (request.command == "ADD" and plugin.chained):
-        return from_json(conf.prevResult, where="prevResult", version=version)
     try:
         return from_json(conf.prevResult, where="prevResult", version=version)
     except errors.DecodeFailure:
-        return None  # DEL has to work without it
+        if request.command == "CHECK" or (request.command == "ADD" and plugin.chained):
+            raise
+        return None  # the others have to work without it
 
 
 def _netns(request: Request, plugin: Plugin, handles: Handles) -> str:
