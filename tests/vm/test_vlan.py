@@ -107,3 +107,14 @@ def test_gateway_of_a_vlan_is_in_that_vlan(node: Node, plugins: Path, nothing_le
         assert f"{SUBNET}.1/24" in node.run(["ip", "address", "show", "dev", "cbr0.100"]).stdout
         net.check(pod)
         net.delete(pod)
+
+
+def test_a_gateway_that_a_killed_call_left_half_made_is_finished_by_the_next(node: Node, plugins: Path) -> None:
+    net = network(node, plugins, "pods", vlan=100, isGateway=True)
+    node.run(["ip", "link", "add", "cbr0", "type", "bridge", "vlan_filtering", "1"])
+    node.run(["ip", "link", "add", "cbr0.100", "type", "veth", "peer", "name", "vethhalf"])
+    pod = node.container()
+    gateway = net.add(pod)["ips"][0]["gateway"]
+    assert port_vlans(node, "vethhalf") == {100: NATIVE}
+    assert answers(pod, gateway)
+    net.delete(pod)
