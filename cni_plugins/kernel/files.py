@@ -91,7 +91,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 def write_atomic(path: str, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file, replacing what has its name; a reader sees the old bytes or the new ones. Raises IoFailure."""
-    draft = _draft(path)
+    draft = draft_of(path)
     with attempting("write", path):
         try:
             fd = calls.open(draft, posix.O_CREAT | posix.O_TRUNC | posix.O_WRONLY | posix.O_CLOEXEC, mode)
@@ -108,13 +108,19 @@ def write_atomic(path: str, data: bytes, *, mode: int = 0o600) -> None:
 def withdraw(path: str) -> None:
     """Remove a file that `write_atomic` wrote, and what a killed write may have left beside it. Raises IoFailure."""
     with attempting("remove", path):
-        remove_quietly(_draft(path))
+        remove_quietly(draft_of(path))
         remove_quietly(path)
 
 
-def _draft(path: str) -> str:
+def draft_of(path: str) -> str:
+    """Where `write_atomic` writes before the file gets its name `path`."""
     directory, slash, name = path.rpartition("/")
     return f"{directory}{slash}.{name}.new"
+
+
+def name_of_draft(name: str) -> str:
+    """The name that a draft, a name in a directory, would have got; empty when it is no draft."""
+    return name[1:-4] if name.startswith(".") and name.endswith(".new") else ""
 
 
 def remove_quietly(path: str) -> bool:

@@ -88,15 +88,33 @@ def load(run_dir: str, plugin: str, att: Attachment) -> Record:
 
 
 def of_network(run_dir: str, plugin: str, network: str) -> Iterator[Record]:
-    """The records of every attachment of one network that this plugin made; of a damaged one nothing is known but its key."""
+    """The records of every attachment of one network that this plugin made; of a damaged one nothing is known but its key.
+
+    The draft of a first record that a killed ADD did not come to write counts as a damaged one.
+    """
     prefix, suffix = network_key(network).hex(), f".{plugin}"
     directory = f"{run_dir}/records"
-    for name in files.names(directory):
+    found = {files.name_of_draft(name) or name for name in files.names(directory)}
+    for name in found:
         if name.startswith(prefix) and name.endswith(suffix):
             record = Record(f"{directory}/{name}", Attachment(network, "", ""))
             data = files.read(record.path, limit=_LIMIT)
             if data is not None:
                 _fill(record, data)
+                yield record
+            elif files.exists(files.draft_of(record.path)):
+                record.damaged = True
+                yield record
+
+
+def of_owner(run_dir: str, key: bytes) -> Iterator[Record]:
+    """The records of one attachment, whichever plugins made them; a damaged one is as good as none."""
+    directory = f"{run_dir}/records"
+    for name in files.names(directory):
+        if name.startswith(key.hex()):
+            record = Record(f"{directory}/{name}", Attachment("", "", ""))
+            _fill(record, files.read(record.path, limit=_LIMIT) or b"")
+            if not record.damaged:
                 yield record
 
 

@@ -92,6 +92,12 @@ class Kind:
         `valid` are the attachments to keep, as (container ID, interface); None when the runtime gave no list. Raises CniError.
         """
 
+    def restore(self, world: World, att: Attachment, item: Item) -> None:
+        """Put back what the kernel lost of a live attachment when somebody flushed a table that many share; what is there stays.
+
+        Only kinds that live in such tables have anything to do. Raises CniError.
+        """
+
     def alive(self, world: World, item: Item) -> bool:
         """Whether what a record speaks of still works; an attachment is alive while anything of it is."""
         return False

@@ -9,15 +9,16 @@ Both of the reference's back ends lead here: what a packet meets is the same.
 
 from __future__ import annotations
 
-from cni_plugins.plan.kinds.nftable import OwnedMap
+from cni_plugins.plan.kinds.nftable import TABLE, OwnedMap
+from cni_plugins.plan.liveness import owner_is_dead
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
-from cni_plugins.protocol.attachment import host_name_of, key_of_mark, network_key
+from cni_plugins.protocol.attachment import network_key
 from cni_plugins.protocol.errors import InvalidEnvironment, NotReady, UnknownContainer
 from cni_plugins.protocol.ip import parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import ModuleType
 
     from cni_plugins.plan.resource import Item, Valid
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from cni_plugins.protocol.attachment import Attachment
     from cni_plugins.protocol.ip import Cidr
 
-TABLE = "inet cni_plugins"
 _WORD = {4: ("ip", "ipv4_addr", "224.0.0.0/4"), 6: ("ip6", "ipv6_addr", "ff00::/8")}
 _PRIORITY = 101  # after the chains at srcnat (100): of equal priorities the last one registered would win
 
@@ -112,7 +112,10 @@ class Masquerade(Resource["None"]):
 
     def apply(self, world: World, att: Attachment) -> None:
         """An element for each address; a network's first also makes its chain."""
-        dead = _dead(world)
+
+        def dead(owner: bytes) -> bool:
+            return owner_is_dead(world, owner)
+
         for cidr in self.addresses:
             chain = _chain(cidr)
             _MAPS[cidr.family].create(world.nft, att, key=cidr.address, data=f"goto {chain}", prepare=_chain_setup(cidr, chain), dead=dead)
@@ -142,14 +145,6 @@ def _chain_setup(cidr: Cidr, chain: str) -> str:
         f"add rule {TABLE} {chain} {word} daddr {{ {cidr.network}, {multicast} }} return\n"
         f"add rule {TABLE} {chain} masquerade\n"
     )
-
-
-def _dead(world: World) -> Callable[[bytes], bool]:
-    def dead(owner: bytes) -> bool:
-        link = world.host.link(name=host_name_of(owner))
-        return link is None or key_of_mark(link.alias) != owner
-
-    return dead
 
 
 def _prev_addresses(world: World) -> Iterable[str]:

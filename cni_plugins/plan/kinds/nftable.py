@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cni_plugins.kernel.nft import Nft
     from cni_plugins.protocol.attachment import Attachment
 
+TABLE = "inet cni_plugins"
 _COMMENT_MAX = 127
 
 

@@ -87,6 +87,19 @@ def test_gc_frees_leases_of_nobody_that_a_killed_process_left(plugins: InProcess
     assert leases() == kept
 
 
+def test_gc_removes_the_draft_of_a_record_that_a_killed_add_did_not_come_to_write(
+    plugins: InProcess, pod: Container, other: Container, node: Node
+) -> None:
+    plugins.good("bridge", "ADD", full_bridge(), container=other)
+    kept, before = set(records()), node.ledger()
+    plugins.good("bridge", "ADD", full_bridge(), container=pod)
+    (record,) = set(records()) - kept
+    Path(RECORDS, record).rename(RECORDS / f".{record}.new")
+    pod.delete()
+    plugins.good("bridge", "GC", full_bridge() | listed(other))
+    assert [line for line in ledger.diff(before, node.ledger(), ignore=SHARED) if not line.startswith("-")] == []
+
+
 def test_gc_goes_on_past_what_it_cannot_remove(
     plugins: InProcess, pod: Container, other: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
