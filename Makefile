@@ -27,12 +27,12 @@ build: python ## build dist/bin: one executable per plugin name
 	@$(RUN) packaging/builder.py
 
 .PHONY: install
-install: build ## install into DIR (default /opt/cni/bin), also under running plugins
-	@$(PYTHON) packaging/installer.py install dist/bin $(DIR)
+install: build ## install into DIR (default /opt/cni/bin), also under running plugins; UNITS=/etc/systemd/system for the agent
+	@$(PYTHON) packaging/installer.py install dist/bin $(DIR) $(UNITS)
 
 .PHONY: uninstall
 uninstall: python ## remove from DIR and put back what `make install` replaced
-	@$(PYTHON) packaging/installer.py uninstall $(DIR)
+	@$(PYTHON) packaging/installer.py uninstall $(DIR) $(UNITS)
 
 .PHONY: demo
 demo: python ## show containers networked by the plugins, in namespaces of its own
@@ -46,6 +46,12 @@ test: python ## prove the plugins: style, types, unit, kernel and end-to-end tes
 	@$(MAKE) --no-print-directory build lint peers
 	@$(PYTEST) tests/conformance
 	@$(PYTEST) $(PARALLEL) tests/unit tests/netns tests/e2e tests/reference_suites
+
+.PHONY: test-agent
+test-agent: python ## run the kernel tests of the plugins once more, with every call going through an agent
+	@$(PREFLIGHT) test
+	@$(MAKE) --no-print-directory build peers
+	@CNI_TEST_AGENT=1 $(PYTEST) $(PARALLEL) tests/netns/plugins tests/netns/faults tests/netns/legacy
 
 .PHONY: lint
 lint: python ## check style, types, layers, and that generated documents are fresh
@@ -61,7 +67,7 @@ format: python ## format the code and sort its imports
 	@$(RUN) -m ruff format .
 
 .PHONY: peers
-peers: python ## build the reference plugins and cnitool, which tests and demo run
+peers: python ## build the reference plugins, and cnitool, which tests and demo run
 	@$(RUN) -m tests.lab.peers cni
 
 .PHONY: test-cluster

@@ -13,7 +13,7 @@ from cni_plugins import calllog
 from cni_plugins.model.frozen import dump_json, parse_json, validate
 from cni_plugins.plan import removal, runner
 from cni_plugins.plan.locks import AttachmentLock
-from cni_plugins.plan.world import RUN_DIR, Handles, World
+from cni_plugins.plan.world import World
 from cni_plugins.protocol import errors, versions
 from cni_plugins.protocol.attachment import Attachment
 from cni_plugins.protocol.request import check_args, check_network_name
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_plugins.plan.plugin import Plugin
+    from cni_plugins.plan.world import Handles
     from cni_plugins.protocol.request import Request
 
-    Deliver = Callable[[bytes], None]
+    Deliver = Callable[[bytes, int], None]
     Verb = Callable[["Call", Deliver | None], Result | None]
 
 
@@ -44,14 +45,14 @@ class Call:
         self.version = version
 
 
-def handle(request: Request, deliver: Deliver, *, executable: tuple[int, int] | None = None, run_dir: str = RUN_DIR) -> int:
+def handle(request: Request, deliver: Deliver, handles: Handles) -> int:
     """Serve one call and return the exit status: 0, or 1 with a CNI error as the answer.
 
-    `deliver` gets the answer's bytes exactly once (not at all where the verb has none) and raises when it could not be handed
-    over. `executable` is the (device, inode) of our own executable: a delegate that resolves to it is called in process.
+    `deliver` gets the answer's bytes and the exit status that goes with them (nothing where the verb has no answer), and raises when it
+    could not be handed over: what was a success is a failure then, whose answer it gets too. `handles` are closed in the end.
     """
     log = calllog.CallLog(request)
-    handles = Handles(nested=_nested, executable=executable, run_dir=run_dir)
+    handles.nested = _nested
     try:
         try:
             _serve(request, handles, deliver, log)
@@ -72,7 +73,7 @@ def _serve(request: Request, handles: Handles, deliver: Deliver, log: calllog.Ca
     data = {} if request.command == "VERSION" else _decode(request.stdin)
     request.check_command()
     if request.command == "VERSION":
-        deliver(dump_json({"cniVersion": _asked_version(request.stdin), "supportedVersions": list(versions.SUPPORTED)}))
+        deliver(dump_json({"cniVersion": _asked_version(request.stdin), "supportedVersions": list(versions.SUPPORTED)}), 0)
         return
     call = _prepare(request, handles, data, log)
     _VERBS[request.command](call, deliver)
@@ -179,7 +180,8 @@ def _add(call: Call, deliver: Deliver | None) -> Result:
         try:
             result = addition.run()
             if deliver is not None:
-                deliver(dump_json(result.to_json(call.version)))
+                deliver(dump_json(result.to_json(call.version)), 0)
+                addition.delivered()
         except BaseException as caught:
             _undo(addition, caught)
             raise
@@ -247,7 +249,7 @@ def _refuse(error: errors.CniError, version: str, deliver: Deliver) -> int:
     if error.details:
         answer["details"] = error.details
     try:
-        deliver(dump_json(answer))
+        deliver(dump_json(answer), 1)
     except OSError:
         pass  # nobody listens any more; the exit status still tells
     return 1

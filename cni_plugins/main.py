@@ -1,13 +1,21 @@
 """First stage: what an executable does before it knows how much of the rest it needs.
 
 Imports next to nothing, since process start is most of the cost of a cheap call: VERSION is answered from here. Every other
-verb goes on in `handler`, in the same process.
+verb is handed over to an agent, if one is listening; else it goes on in `handler`, in the same process.
 """
 
 from __future__ import annotations
 
 import posix
 import sys
+
+from cni_plugins import RUN_DIR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_plugins.handover import Call
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _CHUNK = 1 << 16
@@ -22,6 +30,8 @@ def main() -> None:
     """Serve the call that the environment and standard input describe, and end the process."""
     _open_standard_descriptors()
     plugin = sys.argv[0].rpartition("/")[2]
+    if plugin in ("cni-agent", "cnictl"):
+        posix._exit(_tool(plugin))
     environ = {_text(key): _text(value) for key, value in posix.environ.items()}
     command = environ.get("CNI_COMMAND", "")
     if not command:
@@ -36,28 +46,107 @@ def main() -> None:
     posix._exit(status)
 
 
-def _serve(plugin: str, environ: dict[str, str], stdin: bytes) -> int:
-    import _signal as signal  # without the enums of the standard library's module
+def _tool(name: str) -> int:
+    """Run a program for people; it may end itself, as programs do."""
+    from cni_plugins.registry import TOOLS
 
+    try:
+        status = int(__import__(TOOLS[name], fromlist=("main",)).main(sys.argv[1:], build=_build()))
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                status = 1
+    return status
+
+
+def _build() -> str:
+    """The name of this build, which its contents directory bears; empty in a source tree."""
+    home: str = getattr(sys, "_MEIPASS", "")
+    return home.rpartition("/.cni-plugins-")[2]
+
+
+def _serve(plugin: str, environ: dict[str, str], stdin: bytes) -> int:
+    from cni_plugins import handover
+
+    signals = _Signals()
+    signals.end_the_call()
+    own = posix.stat(sys.executable)
+    call = handover.Call(plugin, environ, stdin, executable=(own.st_dev, own.st_ino))
+    resumes = ""
+    build = _build()
+    channel = handover.offer(handover.socket_path(RUN_DIR, build)) if build else None
+    if channel is not None:
+        signals.wait()
+        try:
+            if handover.hand_over(channel, call):
+                return handover.serve(channel, call, signals.deliver, ended=lambda: signals.came)
+        except handover.Broken:
+            resumes = call.token
+        finally:
+            channel.close()
+        if signals.came and not resumes:
+            return 1  # nothing was begun
+        signals.end_the_call()
+    return _serve_here(call, signals, resumes)
+
+
+def _serve_here(call: Call, signals: _Signals, resumes: str) -> int:
     from cni_plugins.handler import handle
+    from cni_plugins.plan.world import Handles
     from cni_plugins.protocol.request import Request
 
-    def shield() -> None:
+    def deliver(answer: bytes, status: int) -> None:
+        signals.raise_what_came()
+        signals.deliver(answer)
+
+    request = Request(call.plugin, call.environ, call.stdin)
+    request.resumes = resumes
+    return handle(request, deliver, Handles(executable=call.executable))
+
+
+class _Signals:
+    """What SIGTERM and SIGINT do: they end a call of this process at once, and wait while an agent serves it.
+
+    `came` is the one that waits, 0 for none. From the delivery of the answer on there are none: the runtime may have it.
+    """
+
+    __slots__ = ("_signal", "came")
+
+    def __init__(self) -> None:
+        import _signal  # without the enums of the standard library's module
+
+        self._signal = _signal
+        self.came = 0
+
+    def _set(self, handler: Any) -> None:
         for number in _ENDING:
-            signal.signal(number, signal.SIG_IGN)
+            self._signal.signal(number, handler)
 
-    def terminate(number: int, frame: object) -> None:
-        shield()  # undoing is not to be interrupted again
-        raise Terminated(f"ended by signal {number}")
+    def end_the_call(self) -> None:
+        self._set(self._terminate)
 
-    def deliver(answer: bytes) -> None:
-        shield()  # from here on the runtime may have the answer: it stands, or fails to be written
+    def wait(self) -> None:
+        self._set(self._remember)
+
+    def raise_what_came(self) -> None:
+        number, self.came = self.came, 0
+        if number:
+            raise Terminated(f"ended by signal {number}")
+
+    def deliver(self, answer: bytes) -> None:
+        self._set(self._signal.SIG_IGN)
         _write_all(answer)
 
-    for number in _ENDING:
-        signal.signal(number, terminate)
-    own = posix.stat(sys.executable)
-    return handle(Request(plugin, environ, stdin), deliver, executable=(own.st_dev, own.st_ino))
+    def _terminate(self, number: int, frame: object) -> None:
+        self._set(self._signal.SIG_IGN)  # undoing is not to be interrupted again
+        raise Terminated(f"ended by signal {number}")
+
+    def _remember(self, number: int, frame: object) -> None:
+        self.came = number
 
 
 def _open_standard_descriptors() -> None:

@@ -2,9 +2,10 @@
 
 PyInstaller's own importer opens and decompresses its archive for every module and imports a dozen modules before the first
 of ours; measured, it costs half of a cold VERSION and a quarter of a cold ADD. Here all modules lie in one file of the
-contents directory, opened once: a plugin that runs through an upgrade goes on reading the file that it started with.
+contents directory, opened once: a plugin that runs through an upgrade goes on reading the file that it started with. What only the
+programs for people need (`tools`) lies in a second one, so that plugins don't carry its index.
 
-The file is written by `bundle.write_modules`: four bytes that give the length of the index, the index, then the code objects, each
+Such a file is written by `bundle.write_modules`: four bytes that give the length of the index, the index, then the code objects, each
 marshalled. The index is a pair of dictionaries, marshalled: modules (name -> (is a package, offset, length)), and compiled
 extensions (name -> path in the contents directory).
 Only names that the interpreter has built in are imported here.
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
 
-class Bundle:
-    """Finds and loads the modules of one bundle (`home`: the contents directory); an entry of sys.meta_path.
+TOOLS = ("cni-agent", "cnictl")
 
-    Raises OSError when the file of modules is missing or cannot be read.
+
+class Bundle:
+    """Finds and loads the modules of one file in the contents directory `home`; an entry of sys.meta_path.
+
+    Raises OSError when the file is missing or cannot be read.
     """
 
     __slots__ = ("code", "descriptor", "extensions", "home", "modules")
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, file: str) -> None:
         self.home = home
-        self.descriptor = posix.open(home + "/modules", posix.O_RDONLY | posix.O_CLOEXEC)
+        self.descriptor = posix.open(f"{home}/{file}", posix.O_RDONLY | posix.O_CLOEXEC)
         size = int.from_bytes(posix.pread(self.descriptor, 4, 0), "little")
         self.modules: dict[str, tuple[bool, int, int]]
         self.extensions: dict[str, str]
@@ -64,7 +68,9 @@ class Bundle:
 
 if hasattr(sys, "_MEIPASS"):
     gc.disable()  # a call is over before collecting could pay; it takes 2 ms of an ADD
-    sys.meta_path.insert(0, Bundle(sys._MEIPASS))
+    sys.meta_path.insert(0, Bundle(sys._MEIPASS, "modules"))
+    if sys.argv[0].rpartition("/")[2] in TOOLS:
+        sys.meta_path.insert(1, Bundle(sys._MEIPASS, "tools"))
     from cni_plugins.main import main
 
     main()

@@ -25,11 +25,12 @@ def main() -> None:
     """Build into dist/bin; exits with the failing tool's code."""
     sys.path.insert(0, str(bundle.ROOT))
     from cni_plugins import VERSION
-    from cni_plugins.registry import PLUGINS
+    from cni_plugins.registry import PLUGINS, TOOLS
 
     build = bundle.build_name(VERSION)
     target = DIST / "bin"
-    if is_current(target, build=build, names=PLUGINS):
+    names = (*PLUGINS, *TOOLS)
+    if is_current(target, build=build, names=names):
         print(f"dist/bin is up to date: build {build}")
         return
     for leftover in (WORK, bundle.ROOT / "cni_plugins" / "model" / bundle.FROZEN_MODELS):
@@ -40,8 +41,8 @@ def main() -> None:
     run("-m", "PyInstaller", "--noconfirm", f"--workpath={WORK}", f"--distpath={WORK / 'out'}", spec, build=build)
     if bundle.build_name(VERSION) != build:
         sys.exit("a source file changed while it was being built: run `make build` again")
-    lay_out(WORK / "out" / "cni-plugins", target, names=PLUGINS)
-    print(f"dist/bin holds build {build}: {', '.join(PLUGINS)}")
+    lay_out(WORK / "out" / "cni-plugins", target, names=names)
+    print(f"dist/bin holds build {build}: {', '.join(names)}")
 
 
 def is_current(target: Path, *, build: str, names: Collection[str]) -> bool:

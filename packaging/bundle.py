@@ -27,7 +27,10 @@ PACKAGES = ("cni_plugins", "bridge")
 
 #: Modules of these packages that work at build time only; the models that they make are among the bundled modules.
 MODEL_MAKERS = ("compiler", "export", "freezer", "registry", "sources", "tables", "types")
-BUILD_TIME = ("cni_plugins.cli", *(f"cni_plugins.model.{name}" for name in MODEL_MAKERS))
+BUILD_TIME = tuple(f"cni_plugins.model.{name}" for name in MODEL_MAKERS)
+
+#: Programs for people: no plugin loads any of it.
+TOOLS = ("cni_plugins.agent", "cni_plugins.cli")
 FROZEN_MODELS = "_frozen"
 
 #: Codecs that the interpreter itself needs before the bundle's importer runs: they stay files. UTF-8 mode is forced.
@@ -37,12 +40,18 @@ START_UP = ("encodings", "encodings.aliases", "encodings.utf_8")
 EXCLUDED = (
     "_bz2", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_decimal", "_hashlib",
     "_lzma", "_multibytecodec", "_pydecimal", "_ssl", "_uuid", "argparse", "ast", "asyncio", "base64", "bz2", "calendar",
-    "concurrent", "contextvars", "copy", "ctypes", "dataclasses", "datetime", "decimal", "email", "enum", "fnmatch",
+    "concurrent", "contextvars", "copy", "ctypes", "dataclasses", "datetime", "decimal", "email", "fnmatch",
     "fractions", "getopt", "gettext", "gzip", "hashlib", "http", "importlib.metadata", "inspect", "ipaddress", "json",
     "linecache", "locale", "logging", "lzma", "multiprocessing", "numbers", "pathlib", "pickle", "platform", "pydantic",
     "pydantic_core", "pyroute2", "quopri", "random", "selectors", "shutil", "socket", "string", "stringprep", "struct",
     "subprocess", "tarfile", "tempfile", "textwrap", "threading", "token", "tokenize", "typing", "typing_extensions",
     "unicodedata", "unittest", "urllib", "uuid", "zipfile", "zlib",
+)  # fmt: skip
+
+#: Never needed by the programs for people. pyroute2 and pydantic-core are among the plugins' modules, less the packages around them.
+NOT_IN_TOOLS = (
+    "_pydecimal", "doctest", "lib2to3", "multiprocessing", "pydantic", "pydantic_core", "pydoc", "pyroute2", "setuptools", "sqlite3",
+    "tkinter", "twisted", "unittest", "xmlrpc",
 )  # fmt: skip
 
 #: What pydantic-core's compiled code imports, which PyInstaller cannot see.
@@ -71,12 +80,22 @@ def build_name(version: str, root: Path = ROOT) -> str:
 
 def run_time_modules() -> list[str]:
     """The modules that a plugin may import and PyInstaller cannot find: ours (plugins are found by name), and `INVISIBLE`."""
-    names = []
+    return [*(name for name in _our_modules() if not _is_in(name, BUILD_TIME + TOOLS)), *INVISIBLE]
+
+
+def tool_modules() -> list[str]:
+    """Our modules that only the programs for people import."""
+    return [name for name in _our_modules() if _is_in(name, TOOLS)]
+
+
+def _our_modules() -> Iterator[str]:
     for package in PACKAGES:
-        names.append(package)
-        names += [found.name for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}.")]
-    names += INVISIBLE
-    return [name for name in names if not any(name == other or name.startswith(f"{other}.") for other in BUILD_TIME)]
+        yield package
+        yield from (found.name for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}."))
+
+
+def _is_in(name: str, packages: Iterable[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 def pydantic_core_extension() -> tuple[str, str]:
@@ -113,21 +132,30 @@ def _compiled(path: Path, root: Path) -> tuple[bool, bytes]:
     return path.name == "__init__.py", marshal.dumps(code)
 
 
-def write_modules(target: Path, *, datas: Iterable[Entry], binaries: Iterable[Entry], more: dict[str, tuple[bool, bytes]]) -> list[Entry]:
-    """Write the bundle's modules into one file (its form: see boot.py) and return the data files that stay files.
+def write_modules(
+    target: Path,
+    *,
+    datas: Iterable[Entry],
+    binaries: Iterable[Entry],
+    more: dict[str, tuple[bool, bytes]] | None = None,
+    less: Iterable[Entry] = (),
+) -> list[Entry]:
+    """Write a bundle's modules into one file (its form: see boot.py) and return the data files that stay files.
 
     datas: PyInstaller's data files, among them a .pyc for each module; binaries: its shared libraries and extensions; more:
-    further modules, as from `pyroute2_modules`.
+    further modules, as from `pyroute2_modules`; less: data files of a bundle that is there beside this one. Only the second bundle has
+    codecs: the plugins work in UTF-8.
     """
-    modules = dict(more)
+    modules = dict(more or {})
+    others = {entry[0] for entry in less}
     rest = []
     for entry in datas:
         path = Path(entry[0])
         is_package = path.stem == "__init__"
         name = ".".join(path.parent.parts if is_package else path.with_suffix("").parts)
-        if path.suffix != ".pyc" or name in START_UP:
+        if name in START_UP or path.suffix != ".pyc":
             rest.append(entry)
-        elif not name.startswith("encodings."):
+        elif bool(others) if name.startswith("encodings.") else entry[0] not in others:
             modules[name] = (is_package, Path(entry[1]).read_bytes()[16:])  # what comes first is a magic number and a date
     index: dict[str, tuple[bool, int, int]] = {}
     code = bytearray()
@@ -137,7 +165,7 @@ def write_modules(target: Path, *, datas: Iterable[Entry], binaries: Iterable[En
     extensions = {_extension_name(file): file for file, _, _ in sorted(binaries) if file.endswith(tuple(EXTENSION_SUFFIXES))}
     head = marshal.dumps((index, extensions))
     target.write_bytes(len(head).to_bytes(4, "little") + head + code)
-    return [*rest, ("modules", str(target), "DATA")]
+    return [*rest, (target.name, str(target), "DATA")]
 
 
 def _extension_name(file: str) -> str:

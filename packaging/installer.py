@@ -1,12 +1,12 @@
 """Installs the plugins into a directory that a container runtime is using, and removes them from it.
 
-    installer.py install FROM DIR       installer.py uninstall DIR
+    installer.py install FROM DIR [UNITS]       installer.py uninstall DIR [UNITS]
 
 No step disturbs a call that is under way or starts meanwhile. The contents directory, named after its build, is copied under another
 name and renamed when it is whole; only then is each executable replaced, by rename. So a file is never "text file busy", and
 an executable always finds exactly the modules that it was built with. The builds that were in use before stay until the next
 upgrade, for the calls that still run them. A plugin of somebody else's is kept in `.cni-plugins-replaced/`, and `uninstall`
-puts it back. Needs the standard library only.
+puts it back. UNITS is where systemd's units for the agent go, if anywhere (see units.py). Needs the standard library only.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import units
 
 KEPT = ".cni-plugins-replaced"
 BUILD = re.compile(r"\.cni-plugins-\d[\w.+-]*")
@@ -152,12 +154,17 @@ def main(arguments: list[str]) -> int:
     """The command line; returns the exit status."""
     try:
         match arguments:
-            case ["install", source, target]:
+            case ["install", source, target, *more] if len(more) < 2:
                 said = install(Path(source), Path(target))
-            case ["uninstall", target]:
+                (contents,) = builds(Path(source))
+                for place in more:
+                    said += units.write(Path(place), directory=Path(target).absolute(), build=contents.removeprefix(".cni-plugins-"))
+            case ["uninstall", target, *more] if len(more) < 2:
                 said = uninstall(Path(target))
+                for place in more:
+                    said += units.remove(Path(place))
             case _:
-                raise InstallError("use: installer.py install FROM DIR, or installer.py uninstall DIR")
+                raise InstallError("use: installer.py install FROM DIR [UNITS], or installer.py uninstall DIR [UNITS]")
     except (InstallError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -21,7 +21,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
         subprocess.run([f"{home}/bin/pip", "install", "--quiet", UV], check=True)
-        groups = ("--group", "build", "--group", "test")
+        groups = ("--extra", "agent", "--group", "build", "--group", "test")
         output = f"--output-file={LOCKED}"
         subprocess.run([f"{home}/bin/uv", "pip", "compile", *OPTIONS, *groups, *sys.argv[1:], "pyproject.toml", output], check=True)
     LOCKED.write_text(HEAD + "".join(line for line in LOCKED.open() if not line.startswith(("#", "--"))))

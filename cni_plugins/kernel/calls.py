@@ -12,7 +12,18 @@ from __future__ import annotations
 
 import posix
 import time
-from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW, socket
+from _socket import (
+    AF_NETLINK,
+    AF_UNIX,
+    MSG_DONTWAIT,
+    SO_RCVTIMEO,
+    SO_SNDTIMEO,
+    SOCK_CLOEXEC,
+    SOCK_RAW,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
 from _struct import pack
 
 TYPE_CHECKING = False
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "access",
     "close",
+    "connect",
     "flock",
     "fstat",
     "ftruncate",
@@ -93,6 +105,19 @@ write = posix.write
 def pipe() -> tuple[int, int]:
     """Make a pipe, closed on exec: (read end, write end)."""
     return posix.pipe2(posix.O_CLOEXEC)
+
+
+def connect(path: str, *, patience: int) -> int:
+    """Connect to the stream socket at `path` (unix(7)): a descriptor on which no reading or writing waits longer than so many seconds."""
+    channel = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    try:
+        for option in (SO_RCVTIMEO, SO_SNDTIMEO):
+            channel.setsockopt(SOL_SOCKET, option, pack("ll", patience, 0))
+        channel.connect(path)
+    except BaseException:
+        channel.close()
+        raise
+    return channel.detach()
 
 
 def poll(watched: Mapping[int, int], timeout_ms: int | None = None) -> list[tuple[int, int]]:

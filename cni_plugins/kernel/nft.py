@@ -9,7 +9,7 @@ Listings are read as text, since not every distribution builds the library with 
 
 from __future__ import annotations
 
-from errno import EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOENT, ENOTSUP, EPERM
+from errno import EAFNOSUPPORT, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOENT, ENOTSUP, EPERM, EPROTONOSUPPORT
 from posix import strerror
 
 from cni_plugins.kernel import calls
@@ -54,6 +54,10 @@ class NftError(OSError):
         return f"nftables: {self.strerror}"
 
 
+class NftAbsent(NftError):
+    """This node has no nftables: its kernel has none, or libnftables is not installed. What is not installed holds nothing of ours."""
+
+
 class Element:
     """An element of a set or a map: the parts of its `key`, the parts of what a map says of it (`data`), its `comment`."""
 
@@ -85,6 +89,14 @@ class Nft:
             return str(error)
         return None
 
+    def installed(self) -> bool:
+        """Whether there is nftables on this node, where else nothing can be in it. Raises NftError when that cannot be told."""
+        try:
+            self._open()
+        except NftAbsent:
+            return False
+        return True
+
     def _open(self) -> tuple[Library, Pointer]:
         if self._library is None or self._context is None:
             try:
@@ -92,7 +104,8 @@ class Nft:
                 calls.close(calls.netfilter_socket())
                 library = calls.library(_LIBRARY)
             except OSError as error:
-                raise NftError(f"it cannot be used here ({error.strerror or error}); install the package nftables") from error
+                reason = f"it cannot be used here ({error.strerror or error})"
+                raise (NftAbsent(f"{reason}; install the package nftables") if _is_absent(error) else NftError(reason)) from error
             context = library.pointer("nft_ctx_new", 0)
             library.call_raw("nft_ctx_buffer_output", context)
             library.call_raw("nft_ctx_buffer_error", context)
@@ -123,11 +136,28 @@ class Nft:
         """List the elements of a `kind` ("set" or "map") called `name` ("inet cni owners"). Raises NftError."""
         return parse_elements(self.run(f"list {kind} {name}"))
 
+    def has_chain(self, name: str) -> bool:
+        """Whether there is a chain called `name` ("inet cni_plugins postrouting"). Raises NftError when the kernel does not say."""
+        try:
+            self.run(f"list chain {name}")
+        except NftError as error:
+            if not error.missing:
+                raise
+            return False
+        return True
+
     def close(self) -> None:
         """Let go of the context and its socket; the kernel may take its time over what was deleted through it."""
         if self._library and self._context:
             self._library.invoke("nft_ctx_free", self._context)
         self._library = self._context = None
+
+
+def _is_absent(error: OSError) -> bool:
+    """Whether that is what a kernel says that has no netfilter, or the loader of a library that is not there: it has but words for it."""
+    if error.errno in (EPROTONOSUPPORT, EAFNOSUPPORT):
+        return True
+    return error.errno is None and _LIBRARY in str(error) and strerror(ENOENT) in str(error)
 
 
 def parse_elements(listing: str) -> list[Element]:

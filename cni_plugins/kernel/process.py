@@ -49,20 +49,23 @@ class Finished:
         self.stderr = stderr
 
 
-def run(path: str, stdin: bytes, environment: Mapping[str, str], *, limit: int = 1 << 24, capture_stderr: bool = False) -> Finished:
+def run(
+    path: str, stdin: bytes, environment: Mapping[str, str], *, limit: int = 1 << 24, capture_stderr: bool = False, stderr: int = 2
+) -> Finished:
     """Run the program at `path` with `stdin` as its input and wait for its end.
 
-    Its stderr goes where ours goes, unless it is captured. Raises OSError if it cannot be started, IoFailure if it writes more than
-    `limit` bytes. If anything is raised here while it runs (by a signal's handler, too), it is told to end (SIGTERM, and after
+    Its stderr goes to the descriptor `stderr`, unless it is captured. Raises OSError if it cannot be started, IoFailure if it writes
+    more than `limit` bytes. If anything is raised here while it runs (by a signal's handler, too), it is told to end (SIGTERM, and after
     five seconds SIGKILL), and has ended when this function is left.
     """
     pipes = _Pipes(stdin, capture_stderr=capture_stderr, limit=limit, path=path)
+    inherited = {} if capture_stderr else {2: stderr}
     try:
         pid = 0
         deferred = signals.defer()
         try:
             try:
-                pid = _spawn(path, clean_environment(environment), descriptors=pipes.theirs, blocked=deferred)
+                pid = _spawn(path, clean_environment(environment), descriptors={**pipes.theirs, **inherited}, blocked=deferred)
             finally:
                 signals.restore(deferred)
             pipes.close_theirs()

@@ -237,8 +237,8 @@ class Channel:
         raise NetlinkError(EINTR, request.what, "it kept changing while it was read")
 
     def _dump_once(self, request: Request) -> list[bytes] | None:
-        number = self._send([request])
         self.broken = True  # until its end has been read: the kernel starts no other dump on this socket before
+        number = self._send([request])
         found: list[bytes] = []
         whole = True
         while self.broken:

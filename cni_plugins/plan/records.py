@@ -27,10 +27,11 @@ _LIMIT = 1 << 24
 class Record:
     """The items of one attachment in the order in which they were applied; `done` once its ADD had finished.
 
-    `unwritten` are those that their kinds find without a record: known to this process only, for the undo.
+    `unwritten` are those that their kinds find without a record: known to this process only, for the undo. `token` is that of a call
+    which an agent serves, empty for others: whoever goes on with the call after the agent's death knows what is its own.
     """
 
-    __slots__ = ("att", "damaged", "done", "items", "path", "unwritten")
+    __slots__ = ("att", "damaged", "done", "items", "path", "token", "unwritten")
 
     def __init__(self, path: str, att: Attachment) -> None:
         self.path = path
@@ -39,11 +40,18 @@ class Record:
         self.unwritten: list[Item] = []
         self.done = False
         self.damaged = False
+        self.token = ""
 
     @property
     def key(self) -> bytes:
         """The attachment's key, from the file's name: that cannot be damaged."""
         return bytes.fromhex(self.path.rpartition("/")[2].partition(".")[0])
+
+    def begin(self, token: str) -> None:
+        """Note that the call with this token begins. Raises IoFailure."""
+        self.token = token
+        if token:
+            self._write()
 
     def append(self, item: Item) -> None:
         """Write down what is about to be applied. Raises IoFailure; then nothing was written."""
@@ -57,8 +65,13 @@ class Record:
     def finish(self) -> None:
         """Note that everything was applied. Nothing is written for an attachment that has nothing to remember."""
         self.done = True
-        if self.items:
+        if self.items or self.token:
             self._write()
+
+    def delivered(self) -> None:
+        """The result has arrived: what only remembered the call is not needed any more."""
+        if self.token and not self.items:
+            self.remove()
 
     def remove(self) -> None:
         """Delete the file, if there is one."""
@@ -72,6 +85,8 @@ class Record:
             "done": self.done,
             "items": self.items,
         }
+        if self.token:
+            data["token"] = self.token
         files.write_atomic(self.path, dump_json(data))
 
 
@@ -93,18 +108,41 @@ def of_network(run_dir: str, plugin: str, network: str) -> Iterator[Record]:
     The draft of a first record that a killed ADD did not come to write counts as a damaged one.
     """
     prefix, suffix = network_key(network).hex(), f".{plugin}"
-    directory = f"{run_dir}/records"
-    found = {files.name_of_draft(name) or name for name in files.names(directory)}
-    for name in found:
+    for name in names(run_dir):
         if name.startswith(prefix) and name.endswith(suffix):
-            record = Record(f"{directory}/{name}", Attachment(network, "", ""))
-            data = files.read(record.path, limit=_LIMIT)
-            if data is not None:
-                _fill(record, data)
+            record = named(run_dir, name, Attachment(network, "", ""))
+            if record is not None:
                 yield record
-            elif files.exists(files.draft_of(record.path)):
-                record.damaged = True
-                yield record
+
+
+def names(run_dir: str) -> set[str]:
+    """The names of all records, `<key>.<plugin>`; those of drafts among them, under the name that they would have got."""
+    return {files.name_of_draft(name) or name for name in files.names(f"{run_dir}/records")}
+
+
+def named(run_dir: str, name: str, att: Attachment) -> Record | None:
+    """The record that has a name, None when there is none; a draft alone counts as a damaged one, of which only `att` is known."""
+    record = Record(f"{run_dir}/records/{name}", att)
+    data = files.read(record.path, limit=_LIMIT)
+    if data is not None:
+        _fill(record, data)
+    elif files.exists(files.draft_of(record.path)):
+        record.damaged = True
+    else:
+        return None
+    return record
+
+
+def every(run_dir: str) -> Iterator[tuple[str, Record]]:
+    """Every record that can be read, with the name of the plugin that made it."""
+    directory = f"{run_dir}/records"
+    for name in sorted(files.names(directory)):
+        record = Record(f"{directory}/{name}", Attachment("", "", ""))
+        data = None if files.name_of_draft(name) else files.read(record.path, limit=_LIMIT)
+        if data is not None:
+            _fill(record, data)
+            if not record.damaged:
+                yield name.partition(".")[2], record
 
 
 def of_owner(run_dir: str, key: bytes) -> Iterator[Record]:
@@ -134,9 +172,9 @@ def _fill(record: Record, data: bytes) -> None:
         if value["format"] != _FORMAT:
             raise ValueError(value["format"])
         network, container_id, ifname, netns = value["attachment"]
-        record.items, record.done = list(value["items"]), bool(value["done"])
+        record.items, record.done, record.token = list(value["items"]), bool(value["done"]), str(value.get("token", ""))
         record.att = Attachment(network, container_id, ifname, record.att.netns or netns)
-    except (CniError, KeyError, TypeError, ValueError):
+    except (AttributeError, CniError, KeyError, TypeError, ValueError):
         record.items, record.done, record.damaged = [], False, True
 
 

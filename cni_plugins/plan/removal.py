@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import ParamSpec
 
     from cni_plugins.plan.plugin import Plugin
+    from cni_plugins.plan.records import Record
     from cni_plugins.plan.resource import Item, Kind, Valid
     from cni_plugins.plan.world import World
 
@@ -33,9 +34,14 @@ def delete(plugin: Plugin, world: World, att: Attachment) -> None:
     A finished record is the whole truth. Without one (a killed ADD, a reboot, an attachment that the reference made) what
     the kinds can find for this attachment is removed too.
     """
-    record = records.load(world.run_dir, plugin.name, att)
+    delete_recorded(plugin, world, records.load(world.run_dir, plugin.name, att))
+
+
+def delete_recorded(plugin: Plugin, world: World, record: Record) -> None:
+    """Remove all of the attachment that a record is about, as `delete` does."""
+    att = record.att
     failures, items = Failures(), list(record.items)
-    if not record.done:
+    if not (record.done and record.items):
         for name in plugin.kinds:
             failures.attempt(None, _find, plugin.kind(name), world, att, items)
     _drop(plugin, world, failures, [Owned(att.key, item) for item in items])

@@ -83,7 +83,10 @@ class Kind:
         return []
 
     def marked(self, world: World, network: str) -> Iterable[Owned]:
-        """Everything here that carries the mark of any attachment of `network`, found without records."""
+        """Everything here that carries the mark of any attachment of `network`, found without records.
+
+        An empty `network` asks for those of any network; a thing that does not tell its owner any more comes with an empty key then.
+        """
         return ()
 
     def collect(self, world: World, valid: Valid) -> None:
@@ -92,11 +95,12 @@ class Kind:
         `valid` are the attachments to keep, as (container ID, interface); None when the runtime gave no list. Raises CniError.
         """
 
-    def restore(self, world: World, att: Attachment, item: Item) -> None:
-        """Put back what the kernel lost of a live attachment when somebody flushed a table that many share; what is there stays.
+    def lost(self, world: World) -> bool:
+        """Whether somebody has taken what all things of this kind stand in, as `nft flush ruleset` takes tables. Changes nothing."""
+        return False
 
-        Only kinds that live in such tables have anything to do. Raises CniError.
-        """
+    def restore(self, world: World, att: Attachment, item: Item) -> None:
+        """Put back what a live attachment's record speaks of, after it was `lost`; what is there stays. Raises CniError."""
 
     def alive(self, world: World, item: Item) -> bool:
         """Whether what a record speaks of still works; an attachment is alive while anything of it is."""

@@ -54,6 +54,7 @@ class Apply:
         plugin.plan(att, world.conf, Predict(world, att).need)
         records.ensure_home(world.run_dir)
         self._begun = True
+        self._record.begin(world.request.token)
         result = plugin.plan(att, world.conf, self.need)
         self._record.finish()
         return result
@@ -70,6 +71,13 @@ class Apply:
                 (self._record.items if kind.recorded else self._record.unwritten).pop()
             raise
 
+    def delivered(self) -> None:
+        """Note that the result has arrived where it was asked for. It stands, whatever fails from here on."""
+        try:
+            self._record.delivered()
+        except CniError:
+            pass  # the attachment's DEL removes what is left of its record
+
     def _note(self, kind: Kind, item: Item) -> None:
         if kind.recorded:
             self._record.append(item)
@@ -84,8 +92,16 @@ class Apply:
             self._record.remove()
 
     def _settle(self) -> None:
-        """Deal with what an earlier ADD left: alive, it is an error and stays untouched; dead or unfinished, it is undone first."""
+        """Deal with what an earlier ADD left: alive, it is an error and stays untouched; dead or unfinished, it is undone first.
+
+        So is what an agent had done of this very call when it died: nobody got its result.
+        """
         record, plugin, world, att = self._record, self._plugin, self._world, self._att
+        if record.token and record.token == world.request.resumes:
+            record.done = False
+            removal.delete_recorded(plugin, world, record)
+            self._record = records.load(world.run_dir, plugin.name, att)
+            return
         if record.done and removal.alive(plugin, world, record.items):
             raise Conflict(f"CNI_CONTAINERID, CNI_IFNAME: {att} is attached already", "DEL it first, or use another CNI_IFNAME")
         if record.done and removal.repeatable(plugin, record.items):

@@ -6,11 +6,12 @@ the call itself (request, configuration, prevResult) is its own.
 
 from __future__ import annotations
 
+from cni_plugins import RUN_DIR
 from cni_plugins.protocol.errors import InvalidEnvironment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from cni_plugins.kernel.netlink import Netlink
@@ -22,20 +23,20 @@ if TYPE_CHECKING:
 
     Nested = Callable[["World", Request], Result | None]
 
-RUN_DIR = "/run/cni-plugins"
-
 
 class Handles:
     """Kernel handles: a netlink socket of the node, one of each network namespace that was asked for, libnftables.
 
-    `nested` calls one of our own plugins in this process; `executable` is the file (device, inode) that tells our own
-    plugins from foreign ones, None when nothing is our own.
+    `executable` is the file (device, inode) that tells our own plugins from foreign ones, None when nothing is our own. `stderr` is
+    the descriptor that a delegate writes its messages to. `nested` calls one of our own plugins in this process; the handler sets it.
     """
 
-    def __init__(self, *, nested: Nested, executable: tuple[int, int] | None = None, run_dir: str = RUN_DIR) -> None:
-        self.nested = nested
+    nested: Nested
+
+    def __init__(self, *, executable: tuple[int, int] | None = None, run_dir: str = RUN_DIR, stderr: int = 2) -> None:
         self.executable = executable
         self.run_dir = run_dir
+        self.stderr = stderr
         self._host: Netlink | None = None
         self._nft: Nft | None = None
         self._netns: dict[str, Netns] = {}
@@ -69,6 +70,10 @@ class Handles:
 
             self._netns[path] = Netns.open(path)
         return self._netns[path]
+
+    def delete_links(self, indexes: Sequence[int]) -> None:
+        """Delete links of the node, all in one request; those that are not there count as deleted. Raises NetlinkError."""
+        self.host.delete_links(indexes)
 
     def close(self) -> None:
         """Close all that was opened."""

@@ -28,7 +28,7 @@ class Attachment:
     @property
     def key(self) -> bytes:
         """16 bytes: 8 for the network, 8 for container and interface, so that all of one network share a prefix."""
-        return network_key(self.network) + _hash(f"{self.container_id}\0{self.ifname}")
+        return _hash(self.network) + _hash(f"{self.container_id}\0{self.ifname}")
 
     @property
     def host_name(self) -> str:
@@ -50,8 +50,8 @@ class Attachment:
 
 
 def network_key(network: str) -> bytes:
-    """The 8 bytes that start the key of every attachment of a network."""
-    return _hash(network)
+    """The 8 bytes that start the key of every attachment of a network; none for the empty name, which stands for all networks."""
+    return _hash(network) if network else b""
 
 
 def host_name_of(key: bytes) -> str:

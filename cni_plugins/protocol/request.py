@@ -22,9 +22,14 @@ class Request:
     `plugin` is the name it was called under, `command` the verb, `netns` a path (empty when the runtime gave none), `args` the
     pairs of CNI_ARGS in order, `path` the directories of CNI_PATH, `stdin` the configuration's bytes, `environ` the whole
     environment that a delegate gets. Nothing is read from the process: an agent fills it from what its client sent.
+
+    `token` names a call that an agent serves; `resumes` the one that an agent had begun when it died, and that is done again here.
+    Both are empty for all others.
     """
 
-    __slots__ = ("args", "command", "container_id", "environ", "ifname", "netns", "netns_override", "path", "plugin", "stdin")
+    __slots__ = (
+        "args", "command", "container_id", "environ", "ifname", "netns", "netns_override", "path", "plugin", "resumes", "stdin", "token",
+    )  # fmt: skip
 
     def __init__(self, plugin: str, environ: dict[str, str], stdin: bytes) -> None:
         self.plugin = plugin
@@ -37,6 +42,8 @@ class Request:
         self.path = [part for part in environ.get("CNI_PATH", "").split(":") if part]
         self.netns_override = environ.get("CNI_NETNS_OVERRIDE", "").upper() in ("1", "TRUE")
         self.args: list[tuple[str, str]] = []
+        self.token = ""
+        self.resumes = ""
 
     def check_variables(self) -> None:
         """Check the environment. Raises InvalidEnvironment that names the first malformed variable, or all that are missing."""

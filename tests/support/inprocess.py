@@ -3,6 +3,8 @@
     plugins = InProcess(node, tmp_path)
     result = plugins("bridge", "ADD", conf, container=pod).result
 
+With CNI_TEST_AGENT=1 in the environment every call goes through an agent (tests.support.warm); what comes out must be the same.
+
 A call takes milliseconds, and whatever the library uses can be watched or replaced. Delegates that CNI_PATH leads to are the library's
 own, as they are for the built executables; further directories may hold foreign ones.
 """
@@ -11,18 +13,23 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cni_plugins.handler import handle
+from cni_plugins.plan.world import Handles
 from cni_plugins.protocol.request import Request
 from cni_plugins.registry import PLUGINS
 from tests.support.outcome import Outcome
+from tests.support.warm import WarmCaller
 
 if TYPE_CHECKING:
     from tests.support.netns import Container
     from tests.support.node import Node
+
+THROUGH_AGENT = os.environ.get("CNI_TEST_AGENT") == "1"
 
 
 class InProcess:
@@ -39,6 +46,9 @@ class InProcess:
         found = executable.stat()
         self._executable = (found.st_dev, found.st_ino)
         self.answers: list[bytes] = []
+        self._warm = WarmCaller() if THROUGH_AGENT else None
+        if self._warm:
+            weakref.finalize(self, self._warm.close)
 
     def __call__(
         self,
@@ -63,19 +73,28 @@ class InProcess:
         stdin = conf if isinstance(conf, bytes) else (conf if isinstance(conf, str) else json.dumps(conf)).encode()
         self.answers = []
 
-        def answer(data: bytes) -> None:
+        def answer(data: bytes, status: int) -> None:
             if delivering:
                 delivering()
             (deliver or self.answers.append)(data)
 
         with self.node.inside():
-            status = handle(Request(plugin, variables, stdin), answer, executable=self._executable)
+            request = Request(plugin, variables, stdin)
+            if self._warm:
+                status = self._warm(request, answer, executable=self._executable)
+            else:
+                status = handle(request, answer, Handles(executable=self._executable))
         assert len(self.answers) < 2, f"more than one answer: {self.answers}"
         return Outcome(status, b"".join(self.answers).decode(), "")
 
     def good(self, *args: Any, **kwargs: Any) -> Any:
         """One call, like calling the object itself, that must succeed; its result, None when the verb has none. Raises AssertionError."""
         return self(*args, **kwargs).result
+
+    def rest(self) -> None:
+        """Close what an agent keeps from call to call, so that descriptors can be counted."""
+        if self._warm:
+            self._warm.rest()
 
     def cni_path(self, before: Sequence[Path] = ()) -> str:
         """CNI_PATH: the directories given, then our own."""

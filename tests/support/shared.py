@@ -12,7 +12,7 @@ INDEX = r"node file .*/\.by-id/.*"
 
 SHARED = (
     HINTS,
-    r"node file /run/cni-plugins(/lock|/records)?",
+    r"node file /run/cni-plugins(/lock|/records|/overlays)?",
     r"node file /var/lib/cni/networks(/[^/]+(/lock|/\.by-id)?)?",
     r"node nftables table (inet|bridge) cni_plugins( / (map|set|chain) (?!.* / .* comment ).*)?",
     r"node sysctl net/ipv[46]/(ip_forward|conf/[^/]+/[a-z_]+)",

@@ -35,7 +35,7 @@ class Delegate:
         if self.own:
             return world.handles.nested(world, request)
         try:
-            finished = process.run(self.path, request.stdin, request.environ)
+            finished = process.run(self.path, request.stdin, request.environ, stderr=world.handles.stderr)
         except OSError as error:
             raise IoFailure(f"{self.name}: cannot run {self.path}: {error.strerror}") from None
         if finished.status != 0:

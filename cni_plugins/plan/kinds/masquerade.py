@@ -14,7 +14,7 @@ from cni_plugins.plan.liveness import owner_is_dead
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import network_key
 from cni_plugins.protocol.errors import InvalidEnvironment, NotReady, UnknownContainer
-from cni_plugins.protocol.ip import parse_address
+from cni_plugins.protocol.ip import parse_either
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class MasqueradeKind(Kind):
         """Take out the elements that are their owner's, and the reference's rules that were found."""
         for one in owned:
             for address in one.item.get("addresses", ()):
-                _MAPS[parse_address(address).family].delete(world.nft, one.key, address)
+                bare = parse_either(address).address
+                _MAPS[parse_either(address).family].delete(world.nft, one.key, bare)
             if "legacy" in one.item:
                 _legacy().drop(world.nft, one.item["legacy"])
 
@@ -63,7 +64,7 @@ class MasqueradeKind(Kind):
 
         Whatever the configuration says now: it may have been another one at the time of ADD.
         """
-        if world.nft.available() is not None:
+        if not world.nft.installed():
             return []
         addresses = sorted({*_prev_addresses(world), *_live_addresses(world, att)})
         items: list[Item] = [{"addresses": addresses}] if addresses else []
@@ -72,14 +73,22 @@ class MasqueradeKind(Kind):
 
     def collect(self, world: World, valid: Valid) -> None:
         """Remove the reference's stale rules, in the form of its that names the network."""
-        if valid is not None and world.nft.available() is None:
+        if valid is not None and world.nft.installed():
             left = _legacy().stale(world.nft, world.conf.name, valid)
             if left:
                 _legacy().drop(world.nft, left)
 
+    def lost(self, world: World) -> bool:
+        """Whether our chain is gone."""
+        return world.nft.installed() and not world.nft.has_chain(f"{TABLE} postrouting")
+
+    def restore(self, world: World, att: Attachment, item: Item) -> None:
+        """The elements of the addresses that the record has."""
+        _masquerade(world, att, [parse_either(address) for address in item.get("addresses", ())])
+
     def marked(self, world: World, network: str) -> Iterable[Owned]:
         """Every element whose owner is of this network."""
-        if world.nft.available() is not None:
+        if not world.nft.installed():
             return
         for family in _WORD:
             for owner, address in _MAPS[family].owners(world.nft):
@@ -100,8 +109,8 @@ class Masquerade(Resource["None"]):
         self.addresses = addresses
 
     def record(self, world: World, att: Attachment) -> Item:
-        """The addresses."""
-        return {"addresses": [cidr.address for cidr in self.addresses]}
+        """The addresses, with the prefixes of their networks: what `restore` needs."""
+        return {"addresses": [str(cidr) for cidr in self.addresses]}
 
     def refuse(self, world: World, att: Attachment) -> None:
         """nftables must be usable."""
@@ -112,13 +121,7 @@ class Masquerade(Resource["None"]):
 
     def apply(self, world: World, att: Attachment) -> None:
         """An element for each address; a network's first also makes its chain."""
-
-        def dead(owner: bytes) -> bool:
-            return owner_is_dead(world, owner)
-
-        for cidr in self.addresses:
-            chain = _chain(cidr)
-            _MAPS[cidr.family].create(world.nft, att, key=cidr.address, data=f"goto {chain}", prepare=_chain_setup(cidr, chain), dead=dead)
+        _masquerade(world, att, self.addresses)
 
     def verify(self, world: World, att: Attachment) -> None:
         """Each element is there and ours, or the reference's rules are, if they made the attachment."""
@@ -131,6 +134,15 @@ class Masquerade(Resource["None"]):
         reason = world.nft.available()
         if reason is not None:
             raise NotReady(f"ipMasq: {reason}")
+
+
+def _masquerade(world: World, att: Attachment, addresses: list[Cidr]) -> None:
+    def dead(owner: bytes) -> bool:
+        return owner_is_dead(world, owner)
+
+    for cidr in addresses:
+        chain = _chain(cidr)
+        _MAPS[cidr.family].create(world.nft, att, key=cidr.address, data=f"goto {chain}", prepare=_chain_setup(cidr, chain), dead=dead)
 
 
 def _chain(cidr: Cidr) -> str:

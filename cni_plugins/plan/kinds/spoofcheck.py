@@ -50,19 +50,28 @@ class SpoofKind(Kind):
 
     def find(self, world: World, att: Attachment) -> list[Item]:
         """Elements of the derived port name, and the reference's chains."""
-        if world.nft.available() is not None:
+        if not world.nft.installed():
             return []
         items: list[Item] = [{"port": port, "mac": mac} for port, mac in _allowed(world) if port == att.host_name]
         left = _legacy().find(world.nft, att)
         return items + ([{"legacy": left}] if left else [])
 
+    def lost(self, world: World) -> bool:
+        """Whether our chain is gone."""
+        return world.nft.installed() and not world.nft.has_chain(f"{TABLE} prerouting")
+
+    def restore(self, world: World, att: Attachment, item: Item) -> None:
+        """Limit the port again to the address that the record has."""
+        if "port" in item:
+            _allow(world, item["port"], item["mac"])
+
     def marked(self, world: World, network: str) -> Iterable[Owned]:
-        """Elements whose port's alias says that it is of this network; one without a port is swept with the port's attachment."""
-        if world.nft.available() is not None:
+        """Elements whose port's alias says that it is of this network; for any network also those whose port is gone, as nobody's."""
+        if not world.nft.installed():
             return
         for port, mac in _allowed(world):
             link = world.host.link(name=port)
-            key = key_of_mark(link.alias) if link else None
+            key = key_of_mark(link.alias) if link else b""
             if key is not None and key.startswith(network_key(network)):
                 yield Owned(key, {"kind": self.name, "port": port, "mac": mac})
 
@@ -93,16 +102,7 @@ class SpoofCheck(Resource["None"]):
 
     def apply(self, world: World, att: Attachment) -> None:
         """Both elements in one transaction; the first pod's call makes the table."""
-        put = f'add element {TABLE} allowed {{ "{self.port}" . {self.mac} }}\nadd element {TABLE} guarded {{ "{self.port}" }}\n'
-        try:
-            try:
-                world.nft.run(put)
-            except NftError as error:
-                if not error.missing:
-                    raise
-                world.nft.run(_SETUP + put)
-        except NftError as error:
-            raise KernelRefused(str(error), error.said) from None
+        _allow(world, self.port, self.mac)
 
     def verify(self, world: World, att: Attachment) -> None:
         """The port is watched for this address, by us or by the reference if that made the attachment."""
@@ -114,6 +114,19 @@ class SpoofCheck(Resource["None"]):
         reason = world.nft.available()
         if reason is not None:
             raise NotReady(f"macspoofchk: {reason}")
+
+
+def _allow(world: World, port: str, mac: str) -> None:
+    put = f'add element {TABLE} allowed {{ "{port}" . {mac} }}\nadd element {TABLE} guarded {{ "{port}" }}\n'
+    try:
+        try:
+            world.nft.run(put)
+        except NftError as error:
+            if not error.missing:
+                raise
+            world.nft.run(_SETUP + put)
+    except NftError as error:
+        raise KernelRefused(str(error), error.said) from None
 
 
 def _allowed(world: World) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ class VethKind(Kind):
             link = world.host.link(name=one.item["name"]) if "name" in one.item else None
             if link is not None and _is_mine(link, one.key):
                 indexes.append(link.index)
-        world.host.delete_links(indexes)
+        world.handles.delete_links(indexes)
         for one in owned:
             if "inside" in one.item:
                 self._drop_inside(world, one)

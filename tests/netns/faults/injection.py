@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+from _socket import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EAGAIN, EIO, EMFILE, ENOBUFS, ENOLCK, ENOSPC, EPERM, ESRCH
-from socket import socket
 from typing import Any
 
 from cni_plugins import main
@@ -39,8 +39,8 @@ _LIKELY = {
     "write": ENOSPC,
 }
 _NEVER_AFTERWARDS = frozenset({
-    "access", "fstat", "library", "listdir", "lstat", "netfilter_socket", "netlink_socket", "ns_type", "pipe", "poll", "read", "readlink",
-    "setns", "sleep", "spawn", "stat", "statvfs", "waitpid",
+    "access", "connect", "fstat", "library", "listdir", "lstat", "netfilter_socket", "netlink_socket", "ns_type", "pipe", "poll", "read",
+    "readlink", "setns", "sleep", "spawn", "stat", "statvfs", "waitpid",
 })  # fmt: skip
 """They change nothing, or fail only where they have done nothing."""
 _TRUTHFUL = frozenset({"ns_type"})
@@ -138,14 +138,14 @@ class Interrupted(Refused):
 class InterruptedAfter(Refused):
     """The signal arrives when the operation is done, and its result is lost with it; what changes nothing is passed over."""
 
-    spared = _NEVER_AFTERWARDS - {"netlink_socket", "netfilter_socket", "pipe", "spawn"}
+    spared = _NEVER_AFTERWARDS - {"connect", "netlink_socket", "netfilter_socket", "pipe", "spawn"}
 
     def strike(self, name: str, operation: Operation, *args: Any, **kwargs: Any) -> Any:
         result = operation(*args, **kwargs)
         try:
             signal.raise_signal(signal.SIGTERM)
         except main.Terminated:
-            for fd in {"open": [result], "dup": [result], "netfilter_socket": [result], "pipe": result}.get(name, ()):
+            for fd in {"open": [result], "dup": [result], "connect": [result], "netfilter_socket": [result], "pipe": result}.get(name, ()):
                 os.close(fd)
             if isinstance(result, socket):
                 result.close()

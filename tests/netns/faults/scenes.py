@@ -93,6 +93,7 @@ class Scene:
 
     def faulty(self, verb: str, fault: Count, **keys: Any) -> Outcome | None:
         """One call under a fault; None when there was something wrong with it besides what it may have left."""
+        self.plugins.rest()
         before = _descriptors()
         try:
             with injected(fault), termination() as shield:
@@ -104,6 +105,7 @@ class Scene:
             self.problems.append(f"{fault}: {type(error).__name__}: {error}")
             return None
         finally:
+            self.plugins.rest()
             leaked = _descriptors() - before
             if leaked:
                 with warnings.catch_warnings():

@@ -30,7 +30,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     more = {"kettle": (False, code("WATER = 1")), "broken": (False, code("1 / 0"))}
     rest = bundle.write_modules(tmp_path / "modules", datas=[*datas, ("notice.txt", "x", "DATA")], binaries=[], more=more)
     assert [path for path, _, _ in rest] == ["encodings/utf_8.pyc", "notice.txt", "modules"]
-    finder = boot.Bundle(str(tmp_path))
+    finder = boot.Bundle(str(tmp_path), "modules")
     sys.meta_path.insert(0, finder)
     yield tmp_path
     sys.meta_path.remove(finder)
@@ -76,7 +76,7 @@ def test_compiled_extensions_are_found_by_their_file(tmp_path: Path) -> None:
         ("libz.so.1", "x", "BINARY"),
     ]
     bundle.write_modules(tmp_path / "modules", datas=[], binaries=binaries, more={})
-    finder = boot.Bundle(str(tmp_path))
+    finder = boot.Bundle(str(tmp_path), "modules")
     os.close(finder.descriptor)
     assert set(finder.extensions) == {"_json", "pydantic_core._pydantic_core"}
     spec = finder.find_spec("_json")
@@ -97,7 +97,7 @@ def test_modules_of_pyroute2_come_without_the_package_around_them() -> None:
 
 
 def test_another_source_or_lock_file_is_another_build(tmp_path: Path) -> None:
-    for name in ("cni_plugins", "bridge", "packaging", "requirements"):
+    for name in (*bundle.PACKAGES, "packaging", "requirements"):
         shutil.copytree(bundle.ROOT / name, tmp_path / name)
     first = bundle.build_name("1.0", tmp_path)
     assert first == bundle.build_name("1.0", bundle.ROOT)
@@ -111,7 +111,7 @@ def test_another_source_or_lock_file_is_another_build(tmp_path: Path) -> None:
 
 
 def test_what_the_freezer_makes_does_not_change_the_name(tmp_path: Path) -> None:
-    for name in ("cni_plugins", "bridge", "packaging", "requirements"):
+    for name in (*bundle.PACKAGES, "packaging", "requirements"):
         shutil.copytree(bundle.ROOT / name, tmp_path / name)
     shutil.rmtree(tmp_path / "cni_plugins/model/_frozen", ignore_errors=True)
     assert bundle.build_name("1.0", tmp_path) == bundle.build_name("1.0", bundle.ROOT)

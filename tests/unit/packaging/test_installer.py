@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import installer
 import pytest
+import units
+
+from cni_plugins import RUN_DIR, handover
 
 NAMES = ("bridge", "host-local")
 
@@ -161,3 +165,24 @@ def test_uninstalling_where_nothing_is_installed_says_so(tmp_path: Path, capsys:
 def test_wrong_use_says_how_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert installer.main(["instal"]) == 1
     assert "installer.py install FROM DIR" in capsys.readouterr().err
+
+
+def test_the_agent_s_units_name_the_build_that_was_installed(tmp_path: Path) -> None:
+    source, target, place = build(tmp_path / "dist", "1.0"), tmp_path / "bin", tmp_path / "systemd"
+    assert installer.main(["install", str(source), str(target), str(place)]) == 0
+    assert f"ExecStart={target}/cni-agent --foreground\n" in (place / "cni-agent.service").read_text()
+    assert f"ListenStream={handover.socket_path(RUN_DIR, '1.0')}\n" in (place / "cni-agent.socket").read_text()
+    assert units.write(place, directory=target, build="1.0") == [], "writing them again changes nothing"
+    assert installer.main(["uninstall", str(target), str(place)]) == 0
+    assert list(place.iterdir()) == []
+
+
+def test_systemd_accepts_the_agent_s_units(tmp_path: Path) -> None:
+    target = tmp_path / "bin"
+    installer.install(build(tmp_path / "dist", "1.0"), target)
+    (target / "cni-agent").write_text("#!/bin/sh\n")
+    (target / "cni-agent").chmod(0o755)
+    units.write(tmp_path, directory=target, build="1.0")
+    files = [str(tmp_path / name) for name in units.NAMES]
+    done = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

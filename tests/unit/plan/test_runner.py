@@ -101,7 +101,7 @@ class Stage:
         names = tuple(f"staged.{kind.name}" for kind in self.kinds)
         self.plugin = Plugin("staged", conf=NetConf, plan=self._plan, kinds=names)
         request = Request("staged", {}, b"{}")
-        self.world = World(Handles(nested=lambda world, request: None, run_dir=str(directory)), request, NetConf(name="net"))
+        self.world = World(Handles(run_dir=str(directory)), request, NetConf(name="net"))
         self.att = Attachment("net", "pod", "eth0")
         self.records = directory / "records"
 
