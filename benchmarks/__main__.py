@@ -1,4 +1,4 @@
-"""`make bench`: what a cold call costs, beside a bare interpreter and beside the reference plugins, on a node of its own."""
+"""`make bench`: what calls cost, cold and with an agent, beside a bare interpreter and the reference plugins, on nodes of its own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from benchmarks import many_pods
+from benchmarks.table import HEAD, Row
 from benchmarks.timing import Run, Series, in_turn, run
 from cni_plugins.protocol.ip import format_address
 from tests.lab import peers
@@ -18,21 +20,6 @@ from tests.support.paths import PLUGIN_DIR
 
 LEASES = 10_000
 BARE = [getattr(sys, "_base_executable", sys.executable), "-I", "-S", "-c", "pass"]
-
-
-class Row(NamedTuple):
-    """A line of the table: what was measured, both medians, their ratio, and the ratio that is aimed at."""
-
-    work: str
-    ours: float
-    peer: str
-    theirs: float
-    target: float
-
-    def __str__(self) -> str:
-        ratio = self.ours / self.theirs
-        met = "yes" if ratio <= self.target else "NO"
-        return f"| {self.work} | {self.ours:.1f} | {self.peer} | {self.theirs:.1f} | {ratio:.2f} | {self.target:.2f} | {met} |"
 
 
 class Network:
@@ -84,38 +71,36 @@ def node() -> Iterator[Node]:
 
 
 def measure(times: int) -> tuple[list[Row], float]:
-    """All rows of the table, and the most memory that a call of ours took, in MiB."""
-    reference = peers.program("bridge").parent
+    """Rows for a cold process by itself, and the most memory that a call of ours took, in MiB."""
     with node() as here:
         plain = Network(here, PLUGIN_DIR, name="plain", subnet="10.1.0.0/16")
-        masq = Network(here, PLUGIN_DIR, name="masq", subnet="10.2.0.0/16", ipMasq=True)
         full = Network(here, PLUGIN_DIR, name="full", subnet="10.0.0.0/8")
-        theirs = Network(here, reference, name="theirs", subnet="10.4.0.0/16", ipMasq=True, ipMasqBackend="nftables")
         full.fill(LEASES)
         bare = Series("bare interpreter", lambda _: run(BARE))
         version = Series("VERSION", lambda n: plain.call("VERSION", n))
-        add, add_masq, add_full = Series("ADD", plain.add), Series("ADD masq", masq.add), Series("ADD full", full.add)
-        add_theirs = Series("ADD reference", theirs.add)
-        in_turn([bare, version, add, add_masq, add_full, add_theirs], times=times)
-        delete, delete_theirs = Series("DEL masq", masq.add_then_delete), Series("DEL reference", theirs.add_then_delete)
-        in_turn([delete, delete_theirs], times=times)
+        add, add_full = Series("ADD", plain.add), Series("ADD full", full.add)
+        in_turn([bare, version, add, add_full], times=times)
     rows = [
-        Row("VERSION", version.ms, bare.name, bare.ms, 1.9),
-        Row("ADD bridge + host-local", add.ms, bare.name, bare.ms, 6.5),
-        Row("ADD with masquerade", add_masq.ms, bare.name, bare.ms, 8.0),
-        Row("ADD with masquerade", add_masq.ms, "reference, nftables", add_theirs.ms, 1.5),
-        Row("DEL with masquerade", delete.ms, "reference, nftables", delete_theirs.ms, 1.2),
-        Row(f"ADD with {LEASES:,} leases", add_full.ms, "the same, empty pool", add.ms, 1.1),
+        Row("VERSION", "cold", version.ms, bare.name, bare.ms, 1.9),
+        Row(f"ADD with {LEASES:,} leases", "cold", add_full.ms, "the same, empty pool", add.ms, 1.1),
     ]
-    return rows, max(series.mib for series in (version, add, add_masq, add_full, delete))
+    return rows, max(series.mib for series in (version, add, add_full))
 
 
 def main() -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("-n", type=int, default=25, dest="times", help="counted runs of each contender (default 25)")
-    rows, mib = measure(parser.parse_args().times)
-    print("| work | ours, ms | beside | its ms | ratio | target | met |\n|---|---|---|---|---|---|---|")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="pods on the crowded nodes, as a part of what the targets speak of (default 1)"
+    )
+    options = parser.parse_args()
+    reference = peers.program("bridge").parent
+    rows, mib = measure(options.times)
+    rows += many_pods.pairs(PLUGIN_DIR, reference, times=options.times, bare=lambda _: run(BARE))
+    rows += many_pods.many(PLUGIN_DIR, reference, times=options.times, scale=options.scale)
+    rows += many_pods.bursts(PLUGIN_DIR, reference)
+    print(HEAD)
     for row in rows:
         print(row)
     print(f"\nPeak memory of one call: {mib:.1f} MiB (target 30). Medians of whole processes, run in turn.")

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 
 class Run(NamedTuple):
-    """One process: milliseconds from start to end, and the most memory that it had, in MiB."""
+    """One process: milliseconds from start to end, the most memory that it had in MiB, what it wrote."""
 
     ms: float
     mib: float
+    stdout: bytes = b""
 
 
 def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> Run:
@@ -35,7 +36,7 @@ def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: 
     process.stderr.close()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: {output.decode()}{complaint.decode()}")
-    return Run(ms, usage.ru_maxrss / 1024)
+    return Run(ms, usage.ru_maxrss / 1024, output)
 
 
 class Series:

@@ -7,12 +7,23 @@ if TYPE_CHECKING:
     from cni_plugins.plan.plugin import Plugin
 
 PLUGINS = {
+    "bandwidth": "cni_plugins.plugins.bandwidth",
     "bridge": "bridge.plan",
+    "firewall": "cni_plugins.plugins.firewall",
     "host-local": "cni_plugins.plugins.host_local",
     "loopback": "cni_plugins.plugins.loopback",
+    "portmap": "cni_plugins.plugins.portmap",
     "ptp": "cni_plugins.plugins.ptp",
     "static": "cni_plugins.plugins.static",
+    "tuning": "cni_plugins.plugins.tuning",
 }
+
+
+TOOLS = {
+    "cni-agent": "cni_plugins.agent.command",
+    "cnictl": "cni_plugins.cli",
+}
+"""Programs for people under the same executable: their module has `main(arguments, build=…) -> exit status`."""
 
 
 def plugin_named(name: str) -> Plugin | None:

@@ -111,6 +111,13 @@ def attach_before(lab: Lab, pod: Container, version: str) -> None:
     lab.keep(BEFORE, pod, answer.json)
 
 
+def detach_before(lab: Lab, pod: Container) -> None:
+    """DEL the container with the plugin that comes before a chained one, if there is one: what that leaves is not the chained one's."""
+    if lab.profile.before is not None:
+        before = {"cniVersion": lab.version, "name": lab.conf()["name"], **filled(lab.profile.before, places(1))}
+        lab.call("DEL", before, container=pod, plugin=str(before["type"]))
+
+
 def end(lab: Lab) -> None:
     """Take the node away, with all that is left on it."""
     with suppress(AssertionError):  # what a plugin left behind was told when its call ended

@@ -35,7 +35,11 @@ _CLASSES = {
     "ifinfmsg": "pyroute2.netlink.rtnl.ifinfmsg",
     "ifaddrmsg": "pyroute2.netlink.rtnl.ifaddrmsg",
     "rtmsg": "pyroute2.netlink.rtnl.rtmsg",
+    "tcmsg": "pyroute2.netlink.rtnl.tcmsg",
 }
+_TRAFFIC_CONTROL = _CLASSES["tcmsg"]
+_QUEUEING = ("act_mirred", "act_police", "cls_u32", "common", "common_act", "sched_ingress", "sched_tbf", "sched_template")
+"""What is used of it."""
 _KINDS = "pyroute2.netlink.rtnl.ifinfmsg.plugins"
 
 MODULES = (
@@ -45,6 +49,7 @@ MODULES = (
     "pyroute2.netlink.rtnl.iw_event",
     _KINDS,
     *_CLASSES.values(),
+    *(f"{_TRAFFIC_CONTROL}.{name}" for name in _QUEUEING),
 )
 """The modules of pyroute2 that are loaded here."""
 
@@ -64,9 +69,29 @@ class LazyKinds:
 
     def __getattr__(self, kind: str) -> StandIn:
         def layout(*arguments: Any, **named: Any) -> Any:
-            return getattr(_load(f"{_KINDS}.{kind}"), kind)(*arguments, **named)
+            return getattr(module(f"{_KINDS}.{kind}"), kind)(*arguments, **named)
 
         return StandIn(__name__=kind, **{kind: layout})
+
+
+class LazyModule:
+    """Plays one module of a package that imports all of them: it is loaded when something of it is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(module(self._name), attribute)
+
+
+class LazyPackage:
+    """Plays the package of queueing disciplines, classifiers and actions for the modules within it, which import it by its name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, part: str) -> LazyModule:
+        return LazyModule(f"{self._name}.{part}")
 
 
 def _names_by_prefix(prefix: str, names: Mapping[str, Any], normalize: object = None) -> tuple[dict[str, Any], dict[Any, str]]:
@@ -86,14 +111,21 @@ def _nothing(*arguments: object, **named: object) -> str:
     return ""
 
 
+def _no_file(*arguments: object, **named: object) -> None:
+    """Plays open(): a file that pyroute2 would read for a unit of time that is the same everywhere (see shaping.py)."""
+    raise OSError(2, "no files here")
+
+
 _logger = StandIn(debug=_nothing, info=_nothing, warning=_nothing, error=_nothing)
 _modules: dict[str, Any] = {
     "collections": StandIn(OrderedDict=_collections.OrderedDict),
     "importlib": StandIn(),
     "io": StandIn(),
     "logging": StandIn(getLogger=lambda name: _logger, warning=_nothing, error=_nothing),
+    "math": StandIn(log=_nothing),
     "os": StandIn(strerror=lambda code: f"error {code}"),
     "pkgutil": StandIn(),
+    "re": StandIn(compile=_nothing),
     "socket": _socket,
     "struct": _struct,
     "sys": sys,
@@ -104,8 +136,16 @@ _modules: dict[str, Any] = {
     "typing": StandIn(Dict=dict),
     "weakref": _weakref,
     "pyroute2": StandIn(),
-    "pyroute2.common": StandIn(AF_MPLS=28, basestring=(str, bytes), hexdump=_hexdump, map_namespace=_names_by_prefix),
-    "pyroute2.config": StandIn(AF_BRIDGE=7, data_plugins_pkgs=(), data_plugins_path=()),
+    "pyroute2.common": StandIn(
+        AF_MPLS=28,
+        basestring=(str, bytes),
+        hexdump=_hexdump,
+        map_namespace=_names_by_prefix,
+        rate_suffixes={},
+        size_suffixes={},
+        time_suffixes={},
+    ),
+    "pyroute2.config": StandIn(AF_BRIDGE=7, data_plugins_pkgs=(), data_plugins_path=(), uname=("",)),
     _KINDS: LazyKinds(),
 }
 _modules["pyroute2"].config = _modules["pyroute2.config"]
@@ -114,8 +154,16 @@ _lock = _thread.RLock()
 _classes: dict[str, Callable[..., Any]] = {}
 
 
+_packages = {_TRAFFIC_CONTROL: LazyPackage(_TRAFFIC_CONTROL)}
+
+
 def _import(name: str, *context: object) -> Any:
-    """The `__import__` that pyroute2's modules see; they import absolutely, and from leaf modules only."""
+    """The `__import__` that pyroute2's modules see; they import absolutely, and from leaf modules only, but for `_packages`."""
+    return _packages.get(name) or module(name)
+
+
+def module(name: str) -> Any:
+    """A module of pyroute2 by its full name, or what plays it; loaded at its first use. Raises ImportError."""
     return _modules[name] if name in _modules else _load(name)
 
 
@@ -148,16 +196,16 @@ def _load(name: str) -> Any:
     return module
 
 
-_builtins = dict(builtins.__dict__, __import__=_import)
+_builtins = dict(builtins.__dict__, __import__=_import, open=_no_file)
 
 
 def message(name: str) -> Callable[..., Any]:
-    """The message class `name` (ifinfmsg, ifaddrmsg, rtmsg), loaded at its first use.
+    """The message class `name` (ifinfmsg, ifaddrmsg, rtmsg, tcmsg), loaded at its first use.
 
     Raises ImportError if pyroute2 is not installed.
     """
     found = _classes.get(name)
     if found is None:
         with _lock:
-            found = _classes[name] = getattr(_modules.get(_CLASSES[name]) or _load(_CLASSES[name]), name)
+            found = _classes[name] = getattr(module(_CLASSES[name]), name)
     return found

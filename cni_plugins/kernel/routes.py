@@ -27,6 +27,7 @@ TABLE_MAIN = 254
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 PROTOCOL_BOOT = 3
 _UNICAST = 1
+_ONLINK = 4
 _FAMILIES = {2: 4, 10: 6}
 _WANTED = {
     "RTA_DST": "dst",
@@ -45,11 +46,26 @@ class Route:
     """A route: to `dst` (None: the default route) through `gateway` (an address) and the link `index`.
 
     `family` is 4 or 6 and known from `dst` or `gateway`; `scope` None means what ip(8) means: the link's for an IPv4 route without
-    gateway, else everywhere; `priority` is the metric, 0 the kernel's choice; `mtu` and `advmss` 0 are unset. A route that
-    was read and has several next hops lists them in `hops`, as (gateway or None, index of the link).
+    gateway, else everywhere; `priority` is the metric, 0 the kernel's choice; `mtu` and `advmss` 0 are unset. `onlink` takes a gateway for
+    one on the link, whatever the link's addresses say. A route that was read and has several next hops lists them in `hops`, as
+    (gateway or None, index of the link).
     """
 
-    __slots__ = ("advmss", "dst", "family", "gateway", "hops", "index", "mtu", "priority", "protocol", "scope", "source", "table")
+    __slots__ = (
+        "advmss",
+        "dst",
+        "family",
+        "gateway",
+        "hops",
+        "index",
+        "mtu",
+        "onlink",
+        "priority",
+        "protocol",
+        "scope",
+        "source",
+        "table",
+    )
 
     def __init__(
         self,
@@ -65,6 +81,7 @@ class Route:
         advmss: int = 0,
         protocol: int = PROTOCOL_BOOT,
         source: Cidr | None = None,
+        onlink: bool = False,
     ) -> None:
         known = dst or gateway
         self.family = family or (known.family if known else 4)
@@ -78,6 +95,7 @@ class Route:
         self.advmss = advmss
         self.protocol = protocol
         self.source = source
+        self.onlink = onlink
         self.hops: tuple[tuple[Cidr | None, int], ...] = ()
 
     def __str__(self) -> str:
@@ -109,6 +127,7 @@ def _read_route(message: bytes) -> Route:
         advmss=metrics.get("advmss", 0),
         protocol=decoded["proto"],
         source=_address(found.get("source")),
+        onlink=bool(decoded["flags"] & _ONLINK),
     )
     route.hops = tuple((_address(hop.get_attr("RTA_GATEWAY")), hop["oif"]) for hop in found.get("multipath", ()))
     return route
@@ -125,6 +144,7 @@ def _fields(route: Route) -> dict[str, int]:
         "proto": route.protocol,
         "scope": scope,
         "type": _UNICAST,
+        "flags": _ONLINK if route.onlink else 0,
     }
 
 

@@ -11,10 +11,8 @@ anew for every command. What it must not meet there are expressions that it has 
 
 from __future__ import annotations
 
-from sys import version_info
-
-from cni_plugins.kernel import files
-from cni_plugins.legacy import rules
+from cni_plugins.legacy import rules, xtables
+from cni_plugins.legacy.names import sha512_hex
 from cni_plugins.protocol.errors import CniError, KernelRefused
 
 TYPE_CHECKING = False
@@ -45,8 +43,9 @@ def find(nft: Nft, att: Attachment, addresses: Iterable[str] = ()) -> Item | Non
     instance = _instance(att.network, att.container_id, att.ifname)
     if f' comment "{instance},' in (rules.listing(nft, f"chain {_CHECKS}") or ""):
         item["rules"] = [instance]
-    chain = "CNI-" + _hash(att.network + att.container_id)[:_CHAIN_HASH]
-    for form, families in (("nft", _families_in_nft(nft, chain)), ("xtables", _families_in_xtables(chain))):
+    chain = "CNI-" + sha512_hex(att.network + att.container_id)[:_CHAIN_HASH]
+    in_xtables = [family for family in _FAMILIES if xtables.holds(family, chain)]
+    for form, families in (("nft", _families_in_nft(nft, chain)), ("xtables", in_xtables)):
         if families:
             item |= {form: families, "chain": chain, "addresses": list(addresses)}
     return item or None
@@ -58,7 +57,7 @@ def stale(nft: Nft, network: str, valid: set[tuple[str, str]]) -> Item | None:
     The chains of the iptables forms do not tell their network, so that neither we nor the reference can collect them.
     Raises KernelRefused.
     """
-    prefix = _hash(network)[:_HASH] + "-"
+    prefix = sha512_hex(network)[:_HASH] + "-"
     present = {rule.comment.partition(",")[0] for rule in rules.rules(nft, _CHECKS) if rule.comment.startswith(prefix)}
     gone = present - {_instance(network, *owner) for owner in valid}
     return {"rules": sorted(gone)} if gone else None
@@ -79,22 +78,13 @@ def drop(nft: Nft, item: Item) -> None:
     for family in item.get("nft", ()):
         attempt(rules.change, nft, lambda family=family: _without_chain(nft, family, item["chain"], item["addresses"]))
     for family in item.get("xtables", ()):
-        attempt(_drop_in_xtables, family, item["chain"], item["addresses"])
+        attempt(lambda family=family: xtables.drop(family, item["chain"], entry="POSTROUTING", addresses=item["addresses"]))
     if errors:
         raise KernelRefused("; ".join(error.msg for error in errors), "\n".join(error.details for error in errors if error.details))
 
 
-def _hash(text: str) -> str:
-    # Not from hashlib, which would load OpenSSL.
-    if version_info >= (3, 12):
-        from _sha2 import sha512
-    else:
-        from _sha512 import sha512  # type: ignore[import-not-found]
-    return str(sha512(text.encode("utf-8", "surrogateescape")).hexdigest())
-
-
 def _instance(network: str, container_id: str, ifname: str) -> str:
-    return f"{_hash(network)[:_HASH]}-{_hash(f'{ifname}:{container_id}')[:_HASH]}"
+    return f"{sha512_hex(network)[:_HASH]}-{sha512_hex(f'{ifname}:{container_id}')[:_HASH]}"
 
 
 def _without_rules(nft: Nft, instances: list[str]) -> str:
@@ -127,23 +117,3 @@ def _without_chain(nft: Nft, family: str, chain: str, addresses: list[str]) -> s
     gone, whole = rules.departing([jump.source for jump in jumps], addresses)
     commands = "".join(f"delete rule {family} nat POSTROUTING handle {jumps[index].handle}\n" for index in gone)
     return commands + (f"delete chain {family} nat {chain}\n" if whole else "")
-
-
-def _families_in_xtables(chain: str) -> list[str]:
-    with_nat = [family for family in _FAMILIES if b"nat" in _xtables(family)]
-    if not with_nat:
-        return []
-    from cni_plugins.legacy import xtables
-
-    return [family for family in with_nat if xtables.holds(family, chain)]
-
-
-def _xtables(family: str) -> list[bytes]:
-    """The tables of x_tables in the thread's network namespace; without "thread-self" it would be that of the first thread."""
-    return (files.read(f"/proc/thread-self/net/{family}_tables_names") or b"").split()
-
-
-def _drop_in_xtables(family: str, chain: str, addresses: list[str]) -> None:
-    from cni_plugins.legacy import xtables
-
-    xtables.drop(family, chain, addresses)

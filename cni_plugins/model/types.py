@@ -48,4 +48,5 @@ Mtu: TypeAlias = Annotated[int, AfterValidator(rules.mtu), _shown(minimum=0, max
 VlanId: TypeAlias = Annotated[int, Field(ge=1, le=4094)]
 VlanIdOrNone: TypeAlias = Annotated[int, Field(ge=0, le=4094)]
 Uint32: TypeAlias = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+Uint64: TypeAlias = Annotated[int, Field(ge=0, le=0xFFFFFFFFFFFFFFFF)]
 RouteScope: TypeAlias = Annotated[int, Field(ge=0, le=255)]

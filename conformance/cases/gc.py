@@ -5,6 +5,7 @@ A container of these cases is stale when its network namespace is gone without a
 
 from __future__ import annotations
 
+from conformance import scene
 from conformance.case import BEST, MUST, SHOULD, Failed, Skipped, case
 from conformance.lab import Conf, Lab
 from conformance.netns import Container
@@ -28,6 +29,7 @@ def stale(lab: Lab, name: str, conf: Conf | None = None) -> Container:
     """Return a container that was ADDed and whose network namespace is gone."""
     pod = lab.attached(name, conf)
     lab.remove(pod)
+    scene.detach_before(lab, pod)
     return pod
 
 

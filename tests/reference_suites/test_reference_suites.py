@@ -11,6 +11,8 @@ import pytest
 from tests.reference_suites import suites
 
 EXCEPTIONS = {
+    # looks for the reference's own rules, two for each address: ours are elements of sets
+    r"firewall .* installs the right iptables rules|firewall .*\[(0\.4|1\.0)\.0\] installs iptables rules": r"<bool>: false\nto be true\n",
     # looks for the reference's own rules: masquerade is one nftables table of ours
     r"bridge .* configures a bridge and ipMasq rules": r"to contain element|expected to find exactly one Rule|masq_checks",
     # looks for the reference's own rules: the MAC check is a table of ours

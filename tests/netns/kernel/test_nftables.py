@@ -7,6 +7,7 @@ import errno
 import pytest
 
 from cni_plugins.kernel import calls
+from cni_plugins.kernel import nft as nft_module
 from cni_plugins.kernel.nft import Nft, NftError
 from tests.support.node import Node
 
@@ -80,14 +81,12 @@ def test_it_stays_in_the_namespace_where_it_began(node: Node) -> None:
 
 
 def test_a_missing_library_is_said_and_not_fatal(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise OSError(f"{name}: cannot open shared object file: No such file or directory")
-
-    monkeypatch.setattr(calls, "library", missing)
+    monkeypatch.setattr(nft_module, "_LIBRARY", "libnftables.so.999")
     reason = Nft().available()
     assert reason is not None
-    assert "libnftables.so.1: cannot open shared object file" in reason
+    assert "libnftables.so.999: cannot open shared object file" in reason
     assert "install the package nftables" in reason
+    assert not Nft().installed()
 
 
 def test_a_kernel_without_nftables_is_said_before_the_library_ends_the_process(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,3 +95,29 @@ def test_a_kernel_without_nftables_is_said_before_the_library_ends_the_process(n
 
     monkeypatch.setattr(calls, "netfilter_socket", unsupported)
     assert "Protocol not supported" in str(Nft().available())
+    assert not Nft().installed()
+
+
+@pytest.mark.parametrize("operation", ["netfilter_socket", "close", "library"])
+def test_an_error_that_passes_does_not_look_like_a_node_without_nftables(
+    node: Node, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    def failing(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(calls, operation, failing)
+    nft = Nft()
+    with pytest.raises(NftError, match="Too many open files"):
+        nft.installed()
+    assert "install" not in str(nft.available())
+    monkeypatch.undo()
+    assert nft.installed()
+
+
+def test_a_library_that_the_loader_has_no_descriptor_for_is_not_absent(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptor(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file: Too many open files")
+
+    monkeypatch.setattr(calls, "library", no_descriptor)
+    with pytest.raises(NftError, match="Too many open files"):
+        Nft().installed()

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cni_plugins.kernel import iptables
 from cni_plugins.kernel.nft import Nft
-from cni_plugins.legacy import masquerade, xtables
+from cni_plugins.legacy import masquerade
 from cni_plugins.protocol.attachment import Attachment
 from tests.netns.legacy.conftest import Reference
 from tests.support.node import Node
@@ -153,7 +154,7 @@ def test_a_node_without_the_programs_of_iptables_can_still_delete(
     reference: Reference, node: Node, nft: Nft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     att, _ = reference.add(node.container())
-    monkeypatch.setattr(xtables, "_DIRECTORIES", ())
+    monkeypatch.setattr(iptables, "_DIRECTORIES", ())
     assert masquerade.find(nft, att) is None
 
 

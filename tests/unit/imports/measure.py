@@ -42,7 +42,13 @@ CALLS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "host-local": ("host-local", {"ipam": _HOST_LOCAL}),
     "static": ("static", {"ipam": {"type": "static", "addresses": [{"address": "10.1.0.9/24"}]}}),
     "loopback": ("loopback", {}),
+    "portmap": ("portmap", {"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}}),
+    "bandwidth": ("bandwidth", {"ingressRate": 8000000, "ingressBurst": 800000}),
+    "firewall": ("firewall", {}),
+    "tuning": ("tuning", {"mtu": 1400}),
 }
+CHAINED = ("portmap", "bandwidth", "firewall", "tuning")
+"""They are called for a container that the bridge plugin has attached."""
 VERBS = dict.fromkeys(CALLS, ("ADD", "CHECK", "DEL")) | {
     "bridge": ("VERSION", "STATUS", "ADD", "CHECK", "DEL", "GC"),
     "static": ("ADD", "DEL"),
@@ -59,10 +65,15 @@ def measure(directory: Path) -> dict[str, list[str]]:
     for plugin in {plugin for plugin, _ in CALLS.values()}:
         (path / plugin).symlink_to(sys.executable)  # so that the process takes them for its own executable
     with Node() as node:
-        container = node.container("pod")
+        alone, attached = node.container("alone"), node.container("attached")
+        bridge = {"cniVersion": "1.1.0", "name": "chain", "type": "bridge", **CALLS["bridge"][1]}
+        before, _ = _call("bridge", node.cni_env("ADD", container=attached, path=path), bridge, directory / "report")
         found = {}
         for name, (plugin, keys) in CALLS.items():
             conf: dict[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": plugin, **keys}
+            container = attached if name in CHAINED else alone
+            if name in CHAINED:
+                conf["prevResult"] = before.result
             for verb in VERBS[name]:
                 environ = node.cni_env(verb, container=container, path=path)
                 outcome, modules = _call(plugin, environ, conf, directory / "report")

@@ -12,6 +12,7 @@ import pytest
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from cni_plugins.kernel import codec
 from tests.support.paths import REPO
@@ -70,6 +71,7 @@ MESSAGES = [
         {"family": 2, "dst_len": 24, "table": 254, "type": 1},
         [["RTA_DST", "10.1.0.0"], ["RTA_GATEWAY", "10.0.0.1"], ["RTA_METRICS", {"attrs": [["RTAX_MTU", 1400]]}]],
     ),
+    ("tcmsg", tcmsg, {"index": 7, "handle": 1 << 16, "parent": 0xFFFFFFFF}, [["TCA_KIND", "ingress"]]),
 ]
 
 
@@ -95,9 +97,9 @@ def test_a_program_with_pyroute2_keeps_its_own() -> None:
 
 
 def test_a_missing_pyroute2_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(codec._CLASSES, "tcmsg", "pyroute2.netlink.rtnl.nothing")
+    monkeypatch.setitem(codec._CLASSES, "nothing", "pyroute2.netlink.rtnl.nothing")
     with pytest.raises(ImportError, match=r"pyroute2\.netlink\.rtnl\.nothing"):
-        codec.message("tcmsg")
+        codec.message("nothing")
 
 
 def test_every_module_that_is_loaded_is_listed_for_the_bundle() -> None:

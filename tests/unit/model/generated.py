@@ -20,19 +20,21 @@ kinds = st.sampled_from(["static", "host-local", "dhcp", "dhcp", "", "../x", 5, 
 delegate = st.fixed_dictionaries({"type": kinds}, optional={"Type": kinds, "ranges": junk})
 free = st.dictionaries(st.sampled_from(["ips", "Ips", "dns"]), junk, max_size=2)
 LIKELY: dict[str, st.SearchStrategy[Any]] = {
-    **dict.fromkeys(("rangestart", "rangeend", "gateway", "gw"), addresses),
-    **dict.fromkeys(("subnet", "dst", "address"), networks),
-    **dict.fromkeys(("mtu", "vlan", "minid", "maxid", "id", "advmss", "priority", "table", "scope"), numbers),
+    **dict.fromkeys(("rangestart", "rangeend", "gateway", "gw", "node", "ipv6node"), addresses),
+    **dict.fromkeys(("subnet", "dst", "address", "ipv6network", "ipv6subnet"), networks),
+    **dict.fromkeys(("mtu", "vlan", "minid", "maxid", "id", "advmss", "priority", "table", "scope", "vni", "port"), numbers),
     **dict.fromkeys(("nameservers", "search", "options"), st.lists(words, max_size=2)),
     **dict.fromkeys(("name", "type", "cniversion", "bridge", "ipmasqbackend", "domain", "containerid", "ifname"), words),
-    **dict.fromkeys(("datadir", "resolvconf", "loglevel", "logfile"), words),
+    **dict.fromkeys(("datadir", "resolvconf", "loglevel", "logfile", "peersfile", "backend"), words),
     "mac": macs,
+    "network": st.sampled_from(["10.0.0.0/8", "0.0.0.0/0", "0.0.0.0/0"]),
+    "underlay": st.sampled_from(["eth0", "eth0", "a/b"]),
     "ips": st.lists(st.one_of(networks, addresses), max_size=2),
     "prevresult": free,
     "ipam": delegate,
     "capabilities": st.dictionaries(words, st.booleans(), max_size=2),
 }
-DEEPER = {"addresses", "routes", "vlantrunk", "cni.dev/valid-attachments", "cni.dev/attachments"}
+DEEPER = {"addresses", "routes", "vlantrunk", "peers", "cni.dev/valid-attachments", "cni.dev/attachments"}
 
 
 def values_of(key: str, below: dict[str, Any] | None) -> st.SearchStrategy[Any]:
@@ -48,7 +50,8 @@ def values_of(key: str, below: dict[str, Any] | None) -> st.SearchStrategy[Any]:
 
 def objects(keys: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Objects of a class, from its table of keys."""
-    must = {name: values_of(low, below) for low, (name, below) in keys.items() if low in ("name", "subnet", "dst", "address", "ipam")}
+    needed = {"name", "subnet", "dst", "address", "network", "underlay"} | (set() if "underlay" in keys else {"ipam"})
+    must = {name: values_of(low, below) for low, (name, below) in keys.items() if low in needed}
     may = {name: values_of(low, below) for low, (name, below) in keys.items() if name not in must}
     some = st.lists(st.sampled_from(sorted(may)), unique=True, max_size=5) if may else st.just([])
     return some.flatmap(lambda chosen: st.fixed_dictionaries({**must, **{name: may[name] for name in chosen}}))

@@ -1,0 +1,112 @@
+"""Tuning when something goes wrong: every operation that it performs on the machine fails once, and nothing stays tuned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance import ledger
+from tests.netns.faults.injection import AnswerLost, Count, Interrupted, InterruptedAfter, Persistent, Refused
+from tests.netns.faults.scenes import Scene, quick_ledgers, sweep
+from tests.netns.plugins.tuning.tuned import ALL, ALLOWLIST, HOMES, conf, interface, sysctl
+from tests.support.node import Node
+
+EVERY = [Refused, AnswerLost, Persistent, Interrupted, InterruptedAfter]
+NAMES = ("net/ipv4/conf/eth0/arp_filter", "net/ipv4/ip_local_port_range")
+
+
+class Tuned(Scene):
+    """tuning, with all its keys, on the interface of a pod; the quick ledgers have no sysctls, so they are compared here."""
+
+    def __init__(self, node: Node, directory: Path) -> None:
+        super().__init__("loopback", node, directory)
+        ALLOWLIST.parent.mkdir(parents=True)
+        ALLOWLIST.write_text("^net[./]ipv4[./]")
+        self.plugin = "tuning"
+        self.conf = conf(interface(self.pod), **ALL)
+        self.sysctls = self.values()
+        self.good("ADD")
+        self.good("DEL")
+
+    def values(self) -> list[str]:
+        """The parameters that are tuned."""
+        return [sysctl(self.pod, name) for name in NAMES]
+
+    def expect(self, fault: Count, before: ledger.Snapshot, when: str, *, ignore: tuple[str, ...] = HOMES) -> None:
+        """Note what is not as it was in `before`, parameters included."""
+        super().expect(fault, before, when, ignore=ignore)
+        if self.values() != self.sysctls:
+            self.problems.append(f"{fault}, {when}: {self.values()}, not {self.sysctls}")
+            for name, value in zip(NAMES, self.sysctls, strict=True):
+                sysctl(self.pod, name, value)
+
+
+@pytest.fixture
+def scene(node: Node, tmp_path: Path) -> Tuned:
+    """tuning on a node where it has been used before."""
+    return Tuned(node, tmp_path)
+
+
+@pytest.mark.parametrize("fault", EVERY)
+def test_failed_add_leaves_the_pod_as_it_was(scene: Tuned, fault: type[Refused]) -> None:
+    everything = scene.node.ledger()
+    with quick_ledgers():
+        before = scene.node.ledger()
+
+        def case(one: Count) -> None:
+            outcome = scene.faulty("ADD", one)
+            if fault is Persistent or (outcome and outcome.code == 0):
+                scene.good("DEL")  # what fails for good fails the undoing too
+            scene.expect(one, before, "after ADD and DEL" if outcome and outcome.code == 0 else "after the failed ADD")
+            scene.good("DEL")
+
+        assert sweep(fault, case) > 20
+    scene.expect(Count(), everything, "at the end")
+    assert not scene.problems, "\n".join(scene.problems)
+
+
+@pytest.mark.parametrize("fault", EVERY)
+@pytest.mark.parametrize("verb", ["DEL", "DEL without its record", "GC"])
+def test_removal_that_failed_can_be_repeated_until_nothing_is_left(scene: Tuned, verb: str, fault: type[Refused]) -> None:
+    keys: dict[str, Any] = {"cni.dev/valid-attachments": []} if verb == "GC" else {}
+    if verb == "DEL without its record":
+        del scene.conf["sysctl"]
+    everything = scene.node.ledger()
+    with quick_ledgers():
+        before = scene.node.ledger()
+
+        def case(one: Count) -> None:
+            scene.good("ADD")
+            if verb == "DEL without its record":
+                for record in Path("/run/cni-plugins/records").iterdir():
+                    record.unlink()
+            outcome = scene.faulty(verb.partition(" ")[0], one, **keys)
+            if outcome and outcome.code == 0:
+                scene.expect(one, before, f"after {verb} said that it is done")
+            scene.good(verb.partition(" ")[0], **keys)
+            scene.expect(one, before, f"after the second {verb}")
+            scene.good("DEL")
+
+        assert sweep(fault, case) > 5
+    scene.expect(Count(), everything, "at the end")
+    assert not scene.problems, "\n".join(scene.problems)
+
+
+@pytest.mark.parametrize("fault", [Refused, Persistent])
+@pytest.mark.parametrize("verb", ["CHECK", "STATUS"])
+def test_question_changes_nothing_even_where_it_cannot_be_answered(scene: Tuned, verb: str, fault: type[Refused]) -> None:
+    keys = {"prevResult": scene.good("ADD")} if verb == "CHECK" else {}
+    scene.sysctls = scene.values()
+    before = scene.node.ledger()
+    with quick_ledgers():
+        state = scene.node.ledger()
+
+        def case(one: Count) -> None:
+            scene.faulty(verb, one, **keys)
+            scene.expect(one, state, f"after {verb}", ignore=())
+
+        assert sweep(fault, case) > 3
+    scene.expect(Count(), before, "at the end", ignore=())
+    assert not scene.problems, "\n".join(scene.problems)
