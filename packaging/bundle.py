@@ -23,14 +23,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 #: The packages that run in a plugin's process.
-PACKAGES = ("cni_plugins", "bridge")
+PACKAGES = ("cni_plugins", "bridge", "flannel", "vxlan")
 
 #: Modules of these packages that work at build time only; the models that they make are among the bundled modules.
 MODEL_MAKERS = ("compiler", "export", "freezer", "registry", "sources", "tables", "types")
 BUILD_TIME = tuple(f"cni_plugins.model.{name}" for name in MODEL_MAKERS)
 
 #: Programs for people: no plugin loads any of it.
-TOOLS = ("cni_plugins.agent", "cni_plugins.cli")
+TOOLS = ("cni_plugins.agent", "cni_plugins.cli", "vxlan.leases")
 FROZEN_MODELS = "_frozen"
 
 #: Codecs that the interpreter itself needs before the bundle's importer runs: they stay files. UTF-8 mode is forced.

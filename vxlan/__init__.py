@@ -1,0 +1,1 @@
+"""The overlay: VXLAN between nodes, alone or beside flanneld."""

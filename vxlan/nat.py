@@ -1,0 +1,101 @@
+"""Masquerading what leaves the overlays of this node. Sets of networks in our own table: an overlay costs two elements, a container none.
+
+    set overlays4          10.5.0.0/16, 10.6.0.0/16    every overlay's whole network, masquerading or not
+    set overlay_pods4      10.5.1.0/24                 this node's part of those that masquerade
+    chain overlays         from a masquerading overlay's containers, to what is in no overlay: masquerade
+
+So traffic between containers of two overlays keeps its addresses, and goes where the routes lead. A comment names the owner of each
+element: the network's key.
+"""
+
+from __future__ import annotations
+
+from cni_plugins.kernel.nft import NftError
+from cni_plugins.plan.kinds.nftable import TABLE
+from cni_plugins.protocol.attachment import network_key
+from cni_plugins.protocol.errors import Conflict, KernelRefused
+from cni_plugins.protocol.ip import Cidr, parse_either
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cni_plugins.kernel.nft import Nft
+
+CHAIN = f"{TABLE} overlays"
+_PRIORITY = 102  # after our chain for single addresses (101): of equal priorities the last one registered would win
+_WORD = {4: ("ip", "ipv4_addr", "224.0.0.0/4"), 6: ("ip6", "ipv6_addr", "ff00::/8")}
+_COMMENT_MAX = 127
+
+
+class Translation:
+    """What one overlay has in the sets: its whole `networks`, and the `masqueraded` subnets."""
+
+    __slots__ = ("masqueraded", "networks")
+
+    def __init__(self, networks: Iterable[Cidr], masqueraded: Iterable[Cidr]) -> None:
+        self.networks = list(networks)
+        self.masqueraded = list(masqueraded)
+
+    def _wanted(self) -> Iterator[tuple[str, Cidr]]:
+        for network in self.networks:
+            yield f"overlays{network.family}", network
+        for subnet in self.masqueraded:
+            yield f"overlay_pods{subnet.family}", subnet
+
+    def missing(self, nft: Nft, network: str) -> list[tuple[str, Cidr]]:
+        """The elements that are not there, as (set, element). Raises Conflict when another network has one that overlaps."""
+        present = {name: _elements(nft, name) for name in {name for name, _ in self._wanted()}}
+        absent = []
+        for name, wanted in self._wanted():
+            clash = next(((element, owner) for element, owner in present[name] if element.overlaps(wanted)), None)
+            if clash is None:
+                absent.append((name, wanted))
+            elif clash[0] != wanted or not clash[1].startswith(_owner(network)):
+                raise Conflict(f"network: {wanted} overlaps {clash[0]}, which is the overlay {clash[1].partition(' ')[2]!r} on this node")
+        return absent
+
+    def put(self, nft: Nft, network: str) -> None:
+        """Enter what is missing for the network with this name. Raises Conflict or KernelRefused."""
+        absent = self.missing(nft, network)
+        comment = f"{_owner(network)} {network}".replace('"', "")[:_COMMENT_MAX]
+        commands = "".join(f'add element {TABLE} {name} {{ {element} comment "{comment}" }}\n' for name, element in absent)
+        if not commands and nft.has_chain(CHAIN):
+            return
+        _run(nft, _setup() + commands)
+
+    def remove(self, nft: Nft, key: bytes) -> None:
+        """Take out those that are the network's with this 8-byte key. Raises KernelRefused."""
+        for name, wanted in self._wanted():
+            if any(element == wanted and owner.startswith(key.hex()) for element, owner in _elements(nft, name)):
+                _run(nft, f"delete element {TABLE} {name} {{ {wanted} }}\n")
+
+
+def _owner(network: str) -> str:
+    return network_key(network).hex()
+
+
+def _setup() -> str:
+    lines = [f"add table {TABLE}", f"add chain {CHAIN} {{ type nat hook postrouting priority {_PRIORITY}; }}", f"flush chain {CHAIN}"]
+    for family, (word, addresses, multicast) in _WORD.items():
+        lines += [f"add set {TABLE} {name}{family} {{ type {addresses}; flags interval; }}" for name in ("overlays", "overlay_pods")]
+        outside = f"{word} daddr != @overlays{family} {word} daddr != {multicast}"
+        lines.append(f"add rule {CHAIN} {word} saddr @overlay_pods{family} {outside} masquerade")
+    return "\n".join(lines) + "\n"
+
+
+def _elements(nft: Nft, name: str) -> list[tuple[Cidr, str]]:
+    """Networks in a set, with their comments; none when there is no such set."""
+    try:
+        return [(parse_either(one.key[0]), one.comment) for one in nft.elements("set", f"{TABLE} {name}")]
+    except NftError as error:
+        if not error.missing:
+            raise KernelRefused(str(error), error.said) from None
+        return []
+
+
+def _run(nft: Nft, commands: str) -> None:
+    try:
+        nft.run(commands)
+    except NftError as error:
+        raise KernelRefused(str(error), error.said) from None
