@@ -67,8 +67,8 @@ format: python ## format the code and sort its imports
 	@$(RUN) -m ruff format .
 
 .PHONY: peers
-peers: python ## build the reference plugins, and cnitool, which tests and demo run
-	@$(RUN) -m tests.lab.peers cni
+peers: python ## build the reference plugins, cnitool and flannel, which tests and demo run
+	@$(RUN) -m tests.lab.peers cni flannel
 
 .PHONY: test-cluster
 test-cluster: python ## network pods in a real two-node Kubernetes cluster (first run: 10 minutes more)

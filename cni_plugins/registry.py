@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 PLUGINS = {
     "bandwidth": "cni_plugins.plugins.bandwidth",
     "bridge": "bridge.plan",
+    "flannel": "flannel.plan",
     "firewall": "cni_plugins.plugins.firewall",
     "host-local": "cni_plugins.plugins.host_local",
     "loopback": "cni_plugins.plugins.loopback",
@@ -16,6 +17,7 @@ PLUGINS = {
     "ptp": "cni_plugins.plugins.ptp",
     "static": "cni_plugins.plugins.static",
     "tuning": "cni_plugins.plugins.tuning",
+    "vxlan": "vxlan.plan",
 }
 
 

