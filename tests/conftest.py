@@ -36,7 +36,7 @@ def machine() -> Iterator[None]:
     """Fails loudly when the tests have changed the machine's own network, which they must never do."""
     before = ledger.take(directories=())
     yield
-    changes = ledger.diff(before, ledger.take(directories=()), ignore=["node (process|netns) .*"])
+    changes = ledger.diff(before, ledger.take(directories=()), ignore=["(?s:node (process|netns) .*)"])
     if changes:
         pytest.fail("THE TESTS CHANGED THE MACHINE'S OWN NETWORK:\n" + "\n".join(changes), pytrace=False)
 

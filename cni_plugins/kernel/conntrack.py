@@ -10,7 +10,8 @@ from _socket import AF_INET, AF_INET6
 from _struct import pack
 from errno import EINVAL, ENOENT
 
-from cni_plugins.kernel.nfnetlink import Nfnetlink, attribute, attributes_of, message, nested, parse
+from cni_plugins.kernel.attributes import attribute, nested, parse
+from cni_plugins.kernel.nfnetlink import Nfnetlink, attributes_of, message
 from cni_plugins.protocol.ip import format_address
 
 TYPE_CHECKING = False

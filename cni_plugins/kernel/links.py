@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from _struct import Struct
 from errno import ENODEV
 
+from cni_plugins.kernel.attributes import number, parse, text
 from cni_plugins.kernel.rtnl import (
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -14,8 +16,6 @@ from cni_plugins.kernel.rtnl import (
     RTM_SETLINK,
     Channel,
     Request,
-    attributes,
-    decode,
     encode,
 )
 
@@ -28,20 +28,15 @@ IFF_UP, IFF_PROMISC = 0x1, 0x100
 _DOOMED = 0x636E6964
 """The link group into which links are put to be deleted together: "cnid", a number that nobody else picks by chance."""
 
-_WANTED = {
-    "IFLA_IFNAME": "name",
-    "IFLA_ADDRESS": "mac",
-    "IFLA_MTU": "mtu",
-    "IFLA_OPERSTATE": "operstate",
-    "IFLA_MASTER": "master",
-    "IFLA_IFALIAS": "alias",
-    "IFLA_LINK": "peer_index",
-    "IFLA_GROUP": "group",
-    "IFLA_LINKINFO": "info",
-}
-_WANTED_INFO = {"IFLA_INFO_KIND": "kind", "IFLA_INFO_DATA": "data", "IFLA_INFO_SLAVE_KIND": "port_kind", "IFLA_INFO_SLAVE_DATA": "port"}
-_WANTED_PORT = {"IFLA_BRPORT_MODE": "hairpin", "IFLA_BRPORT_ISOLATED": "isolated"}
-_WANTED_BRIDGE = {"IFLA_BR_VLAN_FILTERING": "vlan_filtering", "IFLA_BR_VLAN_DEFAULT_PVID": "vlan_default_pvid"}
+# linux/if_link.h: what a link's message is made of, and what is picked out of it
+_IFINFOMSG = Struct("BxHiII")
+_HEADER = 16
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_OPERSTATE = 1, 3, 4, 5, 10, 16
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP = 18, 20, 27
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
+_BR_VLAN_FILTERING, _BR_VLAN_DEFAULT_PVID = 7, 39
+_OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")
 
 
 class Link:
@@ -95,27 +90,30 @@ class Link:
 
 
 def _read_link(message: bytes) -> Link:
-    decoded = decode("ifinfmsg", message)
-    found = attributes(decoded, _WANTED)
-    info = attributes(found["info"], _WANTED_INFO) if "info" in found else {}
-    mac = found.get("mac")
-    link = Link(decoded["index"], found.get("name", ""), kind=info.get("kind", ""), mac=mac if isinstance(mac, str) else "")
-    link.mtu = found.get("mtu", 0)
-    link.up = bool(decoded["flags"] & IFF_UP)
-    link.promisc = bool(decoded["flags"] & IFF_PROMISC)
-    link.master = found.get("master", 0)
-    link.alias = found.get("alias", "")
-    link.operstate = found.get("operstate", "")
-    link.group = found.get("group", 0)
-    link.peer_index = found.get("peer_index", 0)
-    if info.get("port_kind") == "bridge" and "port" in info:
-        port = attributes(info["port"], _WANTED_PORT)
-        link.hairpin = bool(port.get("hairpin"))
-        link.isolated = bool(port.get("isolated"))
-    if link.kind == "bridge" and "data" in info:
-        bridge = attributes(info["data"], _WANTED_BRIDGE)
-        link.vlan_filtering = bool(bridge.get("vlan_filtering"))
-        link.vlan_default_pvid = bridge.get("vlan_default_pvid", 0)
+    """A link out of a message: by hand, since a call reads a dozen (see attributes.py)."""
+    _, _, index, flags, _ = _IFINFOMSG.unpack_from(message, _HEADER)
+    found = parse(message, _HEADER + _IFINFOMSG.size)
+    info = parse(found.get(_IFLA_LINKINFO, b""))
+    link = Link(index, text(found.get(_IFLA_IFNAME, b"")), kind=text(info.get(_INFO_KIND, b"")))
+    mac = found.get(_IFLA_ADDRESS, b"")
+    link.mac = mac.hex(":") if len(mac) == 6 else ""
+    link.mtu = number(found.get(_IFLA_MTU, b""))
+    link.up = bool(flags & IFF_UP)
+    link.promisc = bool(flags & IFF_PROMISC)
+    link.master = number(found.get(_IFLA_MASTER, b""))
+    link.alias = text(found.get(_IFLA_IFALIAS, b""))
+    state = number(found.get(_IFLA_OPERSTATE, b""))
+    link.operstate = _OPERSTATES[state] if state < len(_OPERSTATES) else ""
+    link.group = number(found.get(_IFLA_GROUP, b""))
+    link.peer_index = number(found.get(_IFLA_LINK, b""))
+    if text(info.get(_INFO_SLAVE_KIND, b"")) == "bridge":
+        port = parse(info.get(_INFO_SLAVE_DATA, b""))
+        link.hairpin = bool(number(port.get(_BRPORT_MODE, b"")))
+        link.isolated = bool(number(port.get(_BRPORT_ISOLATED, b"")))
+    if link.kind == "bridge":
+        bridge = parse(info.get(_INFO_DATA, b""))
+        link.vlan_filtering = bool(number(bridge.get(_BR_VLAN_FILTERING, b"")))
+        link.vlan_default_pvid = number(bridge.get(_BR_VLAN_DEFAULT_PVID, b""))
     return link
 
 

@@ -8,9 +8,10 @@ message class it takes ten times as long.
 from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6
-from _struct import Struct, pack, unpack_from
+from _struct import Struct, pack
 from errno import ENODEV, ENOENT
 
+from cni_plugins.kernel.attributes import attribute, parse
 from cni_plugins.kernel.rtnl import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, Request
 from cni_plugins.protocol.ip import BITS, Cidr
 
@@ -75,12 +76,8 @@ def remove(channel: Channel, index: int, entry: Neighbour) -> bool:
 def _request(kind: int, what: str, index: int, entry: Neighbour, *, flags: int = 0, tolerated: Sequence[int] = ()) -> Request:
     family = _AF_BRIDGE if entry.fdb else _AF[entry.address.family]
     message = _MESSAGE.pack(family, index, NUD_PERMANENT, _NTF_SELF if entry.fdb else 0, 0)
-    attributes = _attribute(_NDA_DST, entry.address.packed) + _attribute(_NDA_LLADDR, bytes.fromhex(entry.mac.replace(":", "")))
+    attributes = attribute(_NDA_DST, entry.address.packed) + attribute(_NDA_LLADDR, bytes.fromhex(entry.mac.replace(":", "")))
     return _whole(kind, what, message + attributes, flags=flags | NLM_F_ACK, tolerated=tolerated)
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return pack("HH", len(value) + 4, kind) + value + b"\0" * (-len(value) % 4)
 
 
 def _whole(kind: int, what: str, body: bytes, *, flags: int, tolerated: Sequence[int] = ()) -> Request:
@@ -89,7 +86,7 @@ def _whole(kind: int, what: str, body: bytes, *, flags: int, tolerated: Sequence
 
 
 def _listed(channel: Channel, index: int, family: int, *, fdb: bool) -> list[Neighbour]:
-    body = _MESSAGE.pack(family, 0, 0, 0, 0) + _attribute(_NDA_IFINDEX, pack("I", index))
+    body = _MESSAGE.pack(family, 0, 0, 0, 0) + attribute(_NDA_IFINDEX, pack("I", index))
     what = "list forwarding entries" if fdb else "list neighbours"
     listed = channel.dump(_whole(RTM_GETNEIGH, what, body, flags=NLM_F_DUMP, tolerated=(ENODEV,)))
     return [entry for entry in (_read(message, index, fdb=fdb) for message in listed) if entry is not None]
@@ -98,15 +95,8 @@ def _listed(channel: Channel, index: int, family: int, *, fdb: bool) -> list[Nei
 def _read(message: bytes, index: int, *, fdb: bool) -> Neighbour | None:
     """One entry; None for one of another link (older kernels do not choose) or without both of its halves."""
     _, owner, state, _, _ = _MESSAGE.unpack_from(message, _HEADER.size)
-    address = mac = b""
-    offset = _START
-    while offset + 4 <= len(message):
-        length, kind = unpack_from("HH", message, offset)
-        if kind == _NDA_DST:
-            address = message[offset + 4 : offset + length]
-        elif kind == _NDA_LLADDR:
-            mac = message[offset + 4 : offset + length]
-        offset += (max(length, 4) + 3) & ~3
+    found = parse(message, _START)
+    address, mac = found.get(_NDA_DST, b""), found.get(_NDA_LLADDR, b"")
     family = {4: 4, 16: 6}.get(len(address))
     if owner != index or family is None or len(mac) != 6:
         return None

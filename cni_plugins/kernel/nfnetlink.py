@@ -6,9 +6,10 @@ A message is the netlink header, an address family, and attributes: pairs of a n
 from __future__ import annotations
 
 from _socket import socket
-from _struct import pack, unpack_from
+from _struct import pack
 
 from cni_plugins.kernel import calls
+from cni_plugins.kernel.attributes import parse
 from cni_plugins.kernel.rtnl import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Channel, NetlinkError, Request
 
 TYPE_CHECKING = False
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_NESTED = 0x8000
-_KIND = 0x3FFF
 _HEADERS = 20
 
 
@@ -56,26 +55,6 @@ def message(
     return Request(bytearray(header + pack("BBH", family, 0, 0) + attributes), what, tolerated)
 
 
-def attribute(kind: int, value: bytes) -> bytes:
-    """One attribute, padded to four bytes."""
-    return pack("HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
-
-
-def nested(kind: int, *attributes: bytes) -> bytes:
-    """An attribute that holds others."""
-    return attribute(kind | _NESTED, b"".join(attributes))
-
-
 def attributes_of(answer: bytes) -> dict[int, bytes]:
     """The attributes of a whole message."""
     return parse(answer[_HEADERS:])
-
-
-def parse(data: bytes) -> dict[int, bytes]:
-    """Attributes by their numbers; of those that come twice the last."""
-    found, offset = {}, 0
-    while offset + 4 <= len(data):
-        length, kind = unpack_from("HH", data, offset)
-        found[kind & _KIND] = data[offset + 4 : offset + length]
-        offset += (max(length, 4) + 3) & ~3
-    return found

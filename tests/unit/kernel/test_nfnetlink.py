@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cni_plugins.kernel import iptables, iptables_words
-from cni_plugins.kernel.nfnetlink import attribute, message, nested, parse
+from cni_plugins.kernel.attributes import attribute, nested, parse
+from cni_plugins.kernel.nfnetlink import message
 from cni_plugins.protocol.errors import CniError, InvalidConfig, IoFailure
 
 Translator = Callable[[str], None]
