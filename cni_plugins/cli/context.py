@@ -77,7 +77,8 @@ class Context:
         return World(self.handles, self._request(plugin, data, att), conf)
 
     def _request(self, plugin: Plugin, data: dict[str, Any], att: Attachment | None) -> Request:
-        environ = {**os.environ, "CNI_COMMAND": "DEL", "CNI_PATH": os.environ.get("CNI_PATH") or BIN_DIR}
+        path = os.environ.get("CNI_PATH") or f"{os.path.dirname(sys.executable)}:{BIN_DIR}"
+        environ = {**os.environ, "CNI_COMMAND": "DEL", "CNI_PATH": path}
         if att is not None:
             environ |= {"CNI_CONTAINERID": att.container_id, "CNI_IFNAME": att.ifname, "CNI_NETNS": att.netns}
         return Request(plugin.name, environ, json.dumps(data).encode())
