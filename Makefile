@@ -11,6 +11,11 @@ RUN := $(PYTHON) packaging/environment.py
 PREFLIGHT := $(PYTHON) packaging/preflight.py
 PYTEST := $(RUN) -m pytest
 PARALLEL := --numprocesses=$(WORKERS) --dist=worksteal
+# Tests that have a target of their own are left out elsewhere: make test is to be quick enough for every change.
+KERNEL := tests/netns/plugins tests/netns/kernel tests/netns/ipam tests/netns/legacy tests/netns/cli tests/netns/multus_lite
+FAULTS := tests/netns/faults $(wildcard tests/netns/*/test_faults.py tests/netns/*/*/test_faults.py)
+OVERLAY_E2E := $(wildcard tests/e2e/test_overlay*.py)
+OTHERWISE := $(FAULTS:%=--ignore=%)
 
 .PHONY: help
 help: ## list the targets
@@ -45,13 +50,26 @@ test: python ## prove the plugins: style, types, unit, kernel and end-to-end tes
 	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build lint peers
 	@$(PYTEST) tests/conformance
-	@$(PYTEST) $(PARALLEL) tests/unit tests/netns tests/e2e tests/reference_suites
+	@$(PYTEST) $(PARALLEL) tests/unit $(KERNEL) tests/e2e tests/reference_suites $(OTHERWISE) \
+	  $(addprefix --ignore=,tests/e2e/test_flannel.py $(OVERLAY_E2E))
+
+.PHONY: test-faults
+test-faults: python ## make every operation on the machine fail in turn, and an agent die after each
+	@$(PREFLIGHT) test
+	@$(MAKE) --no-print-directory build peers
+	@$(PYTEST) $(PARALLEL) $(FAULTS) tests/netns/agent
 
 .PHONY: test-agent
 test-agent: python ## run the kernel tests of the plugins once more, with every call going through an agent
 	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build peers
-	@CNI_TEST_AGENT=1 $(PYTEST) $(PARALLEL) tests/netns/plugins tests/netns/faults tests/netns/legacy
+	@CNI_TEST_AGENT=1 $(PYTEST) $(PARALLEL) tests/netns/plugins tests/netns/multus_lite $(OTHERWISE)
+
+.PHONY: test-overlay
+test-overlay: python ## join nodes by overlays: ours, flanneld's, and both, with leases in etcd
+	@$(PREFLIGHT) test
+	@$(MAKE) --no-print-directory build peers
+	@$(PYTEST) $(PARALLEL) tests/netns/vxlan tests/netns/leases tests/netns/overlay tests/e2e/test_flannel.py $(OVERLAY_E2E) $(OTHERWISE)
 
 .PHONY: lint
 lint: python ## check style, types, layers, and that generated documents are fresh

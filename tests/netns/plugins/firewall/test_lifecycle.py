@@ -125,7 +125,8 @@ def test_add_of_a_live_attachment_again_is_no_trouble(node: Node, pods: Pods, po
     pods.add(pod, **POLICY)
     before = node.ledger()
     pods.add(pod, **POLICY)
-    assert ledger.diff(before, node.ledger()) == []
+    of_another_call = r"node file /run/cni-plugins/records/[0-9a-f]+\.firewall"  # through an agent, a record names the call that made it
+    assert ledger.diff(before, node.ledger(), ignore=[of_another_call]) == []
 
 
 SECOND_IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.5.0.0/24"}]]}

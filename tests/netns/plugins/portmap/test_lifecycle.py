@@ -198,6 +198,7 @@ def test_status_is_good_where_nftables_is_and_bad_where_it_is_not(plugins: InPro
     def absent(name: str) -> None:
         raise OSError(2, "no such library")
 
+    plugins.rest()
     monkeypatch.setattr(calls, "library", absent)
     assert plugins("portmap", "STATUS", ports()).error["code"] == 50
 
