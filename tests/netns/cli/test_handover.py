@@ -77,7 +77,7 @@ def test_after_a_handover_the_reference_wins_and_after_its_undo_we_do(cnictl: Cn
 
 
 def test_an_add_after_a_handover_takes_the_node_back(
-    cnictl: Cnictl, plugins: InProcess, pod: Container, other: Container, node: Node
+    cnictl: Cnictl, plugins: InProcess, *, pod: Container, other: Container, node: Node
 ) -> None:
     for container, port in ((pod, {"hostPort": 8080}), (other, {"hostPort": 8081, "hostIP": "127.0.0.1"})):
         result = plugins.good("bridge", "ADD", network(isGateway=True), container=container)
