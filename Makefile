@@ -114,11 +114,13 @@ bench: python ## measure calls against the reference plugins (see benchmarks/REA
 	@$(RUN) -m benchmarks
 
 KILLS ?= 6000
+CALLS ?= 100000
 .PHONY: soak
-soak: python ## kill calls thousands of times and look for what is left behind (long)
+soak: python ## kill calls thousands of times, send an agent 100,000, and look for what is left behind (long)
 	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build peers
 	@CNI_TEST_KILLS=$(KILLS) $(PYTEST) $(PARALLEL) tests/e2e/test_killed.py
+	@CNI_TEST_CALLS=$(CALLS) $(PYTEST) -s tests/e2e/test_agent_soak.py
 
 .PHONY: docs
 docs: python ## write docs/schemas and the key tables of docs/plugins from the models

@@ -169,13 +169,21 @@ def _lock(call: Call) -> AttachmentLock:
     return AttachmentLock(call.world.run_dir, call.plugin.name, call.att.key)
 
 
+def _lend(lock: AttachmentLock, call: Call) -> None:
+    """Let delegates that are executed have the lock, too; the one of the call itself, where it is nested in another."""
+    handles = call.world.handles
+    if handles.lock < 0:
+        handles.lock = lock.fd
+
+
 def _predict(call: Call, deliver: Deliver | None) -> Result:
     """What an ADD would give, as far as it can be known: what a plugin that delegates to ours asks before it changes anything."""
     return call.plugin.plan(call.att, call.world.conf, runner.Predict(call.world, call.att).need)
 
 
 def _add(call: Call, deliver: Deliver | None) -> Result:
-    with _lock(call):
+    with _lock(call) as lock:
+        _lend(lock, call)
         addition = runner.Apply(call.plugin, call.world, call.att)
         try:
             result = addition.run()
@@ -205,7 +213,8 @@ def _undo(addition: runner.Apply, caught: BaseException) -> None:
 
 
 def _delete(call: Call, deliver: Deliver | None) -> None:
-    with _lock(call):
+    with _lock(call) as lock:
+        _lend(lock, call)
         removal.delete(call.plugin, call.world, call.att)
 
 

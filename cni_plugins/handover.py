@@ -5,6 +5,7 @@
       | <-------------------------------- READY  | (silence for 100 ms, or a closed connection: the client does it itself)
       | request, namespaces as descriptors ----> | from here on the agent may have begun
       | <------------------ ANSWER status, bytes | the lock of the attachment is held
+      | (ENDED signal, as soon as one came) ---> | a delegate that runs is ended, as by the caller itself
       | writes its standard output               |
       | WRITTEN, FAILED errno, ENDED signal ---> | anything but WRITTEN counts as a failure, and is undone
       | <-------------------------- DONE status  |
@@ -33,6 +34,7 @@ PATIENCE = 0.1
 """Seconds that a client waits for an agent to be ready; a cold call takes about half of that."""
 _WORD = 4
 _TOKEN_BYTES = 8
+_PRIVATE = ("/proc/self/", "/proc/thread-self/", "/dev/std", "/dev/fd/", "/dev/tty")
 _AT = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
 
 
@@ -81,6 +83,16 @@ def decode(body: bytes) -> tuple[Call, int]:
     return call, int(umask)
 
 
+def is_private(call: Call) -> bool:
+    """Whether a path in the call means something else in another process, as /dev/stderr does: such a call is not for an agent.
+
+    CNI_NETNS may be one, since a descriptor of it goes along.
+    """
+    variables = "\0".join([call.environ.get(name, "") for name in ("CNI_LOG_FILE", "CNI_PATH", "CNI_ARGS")])
+    configuration = call.stdin.replace(b"\\/", b"/")
+    return any(path in variables or path.encode() in configuration for path in _PRIVATE)
+
+
 def offer(path: str) -> socket | None:
     """A connection to an agent that is ready for a call; None when there is none, or none that answers in time."""
     channel = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
@@ -109,16 +121,16 @@ def hand_over(channel: socket, call: Call) -> bool:
             descriptors.append(posix.open(call.environ.get("CNI_NETNS", ""), _AT))
         except OSError:
             pass  # what is wrong with the path is found out by whoever serves the call
-        channel.settimeout(None)
         data = call.encode(_umask())
         sent = channel.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, b"".join(fd.to_bytes(4, "little") for fd in descriptors))])
         if sent < len(data):
             channel.sendall(data[sent:])
     except OSError:
-        return False
+        return False  # an agent that stands still does not take what is more than fits into the socket
     finally:
         for fd in descriptors:
             posix.close(fd)
+    channel.settimeout(None)
     return True
 
 
@@ -129,7 +141,9 @@ def _umask() -> int:
 
 
 def serve(channel: socket, call: Call, deliver: Callable[[bytes], None], *, ended: Callable[[], int]) -> int:
-    """Wait for the agent, hand its answer to `deliver`, and return the exit status. `ended` is the signal that came, 0 for none.
+    """Wait for the agent, hand its answer to `deliver`, and return the exit status.
+
+    `ended` is the signal that came, 0 for none; none comes once it was asked.
 
     Raises Broken when the agent died before the answer was delivered.
     """

@@ -13,6 +13,7 @@ from cni_plugins import RUN_DIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from cni_plugins.handover import Call
@@ -78,12 +79,13 @@ def _serve(plugin: str, environ: dict[str, str], stdin: bytes) -> int:
     call = handover.Call(plugin, environ, stdin, executable=(own.st_dev, own.st_ino))
     resumes = ""
     build = _build()
-    channel = handover.offer(handover.socket_path(RUN_DIR, build)) if build else None
+    channel = handover.offer(handover.socket_path(RUN_DIR, build)) if build and not handover.is_private(call) else None
     if channel is not None:
         signals.wait()
         try:
             if handover.hand_over(channel, call):
-                return handover.serve(channel, call, signals.deliver, ended=lambda: signals.came)
+                signals.pass_on(lambda number: channel.send(handover.ENDED + bytes([number])))
+                return handover.serve(channel, call, signals.deliver, ended=signals.last)
         except handover.Broken:
             resumes = call.token
         finally:
@@ -109,17 +111,18 @@ def _serve_here(call: Call, signals: _Signals, resumes: str) -> int:
 
 
 class _Signals:
-    """What SIGTERM and SIGINT do: they end a call of this process at once, and wait while an agent serves it.
+    """What SIGTERM and SIGINT do: they end a call of this process at once, and are told to the agent that serves it.
 
-    `came` is the one that waits, 0 for none. From the delivery of the answer on there are none: the runtime may have it.
+    `came` is the one that came while an agent did, 0 for none. From the delivery of the answer on there are none: the runtime may have it.
     """
 
-    __slots__ = ("_signal", "came")
+    __slots__ = ("_signal", "_tell", "came")
 
     def __init__(self) -> None:
         import _signal  # without the enums of the standard library's module
 
         self._signal = _signal
+        self._tell: Callable[[int], object] | None = None
         self.came = 0
 
     def _set(self, handler: Any) -> None:
@@ -131,6 +134,17 @@ class _Signals:
 
     def wait(self) -> None:
         self._set(self._remember)
+
+    def pass_on(self, tell: Callable[[int], object]) -> None:
+        """Tell the agent, which has the request by now."""
+        self._tell = tell
+        if self.came:
+            self._remember(self.came, None)
+
+    def last(self) -> int:
+        """The signal that came, 0 for none; from here on none does."""
+        self._set(self._signal.SIG_IGN)
+        return self.came
 
     def raise_what_came(self) -> None:
         number, self.came = self.came, 0
@@ -147,6 +161,11 @@ class _Signals:
 
     def _remember(self, number: int, frame: object) -> None:
         self.came = number
+        if self._tell is not None:
+            try:
+                self._tell(number)
+            except OSError:
+                pass  # it is dead, which is found out by whoever waits for its answer
 
 
 def _open_standard_descriptors() -> None:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from cni_plugins.ipam.conf import HostLocalConf
 from cni_plugins.ipam.store import Store
+from cni_plugins.kernel import files
 from cni_plugins.model.base import folded
 from cni_plugins.model.frozen import validate
 from cni_plugins.protocol.errors import CniError
+from cni_plugins.protocol.request import check_network_name
 from cni_plugins.protocol.versions import OLDEST
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 CONF_DIR = "/etc/cni/net.d"
 _ENDINGS = (".conflist", ".conf", ".json")
+_LIMIT = 1 << 22
+"""Bytes that are read of a file: more is no configuration, and an agent's memory has bounds."""
 
 
 class Network:
@@ -58,7 +62,7 @@ class Networks:
         for file in _files(Path(directory)):
             try:
                 found = _network(file)
-            except (OSError, ValueError) as error:
+            except (CniError, OSError, RecursionError, ValueError) as error:
                 self.broken.append(f"{file}: {error}")
             else:
                 self.by_name.setdefault(found.name, found)
@@ -98,12 +102,13 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _network(file: Path) -> Network:
-    data = json.loads(file.read_bytes())
+    data = json.loads(files.read(str(file), limit=_LIMIT) or b"")
     if not isinstance(data, dict):
         raise ValueError("is not a JSON object")  # noqa: TRY004 - of the file, not of an argument
     name = data.get("name")
     if not isinstance(name, str) or not name:
         raise ValueError("has no name")
+    check_network_name(name)
     entries = data.get("plugins", []) if file.suffix == ".conflist" else [data]
     if not isinstance(entries, list) or not all(isinstance(one, dict) and isinstance(one.get("type"), str) for one in entries):
         raise ValueError("plugins: not a list of objects that each have a type")

@@ -33,7 +33,7 @@ After=cni-agent.socket network-pre.target
 ExecStart={directory}/cni-agent --foreground
 Restart=on-failure
 # Delegates that are being executed finish by themselves.
-KillMode=mixed
+KillMode=process
 TimeoutStopSec=15
 LimitNOFILE=65536
 OOMScoreAdjust=-500
@@ -55,9 +55,9 @@ def write(units: Path, *, directory: Path, build: str) -> list[str]:
         draft = units / f".{name}~"
         draft.write_text(text)
         draft.replace(units / name)
-    return [
-        f"{units} has {' and '.join(NAMES)} now: `systemctl daemon-reload && systemctl enable --now cni-agent.socket` puts them to work"
-    ]
+    commands = "daemon-reload", f"enable {NAMES[1]}", f"restart {NAMES[1]}"  # an agent of another build ends with its socket
+    said = " && ".join(f"systemctl {command}" for command in commands)
+    return [f"{units} has {' and '.join(NAMES)} now: `{said}` puts them to work"]
 
 
 def remove(units: Path) -> list[str]:

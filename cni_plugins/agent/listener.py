@@ -42,6 +42,7 @@ class Listener:
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            draft.unlink(missing_ok=True)  # a killed agent's; in containers process numbers come again and again
             listening.bind(str(draft))
             draft.chmod(0o600)
             listening.listen(backlog)
@@ -49,7 +50,7 @@ class Listener:
         except OSError as error:
             listening.close()
             draft.unlink(missing_ok=True)
-            raise ListenError(f"cannot listen on {self.path}: {error.strerror}") from None
+            raise ListenError(f"cannot listen on {self.path}: {error.strerror or error}") from None
         return listening
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+from errno import ESRCH
 from socket import SO_PEERCRED, SOL_SOCKET, socket
 from struct import unpack
 
@@ -22,7 +23,7 @@ class Peers:
         self._own = _places("self")
 
     def refusal(self, channel: socket) -> str:
-        """Why the process at the other end may not speak; empty when it may."""
+        """Why the process at the other end may not speak; empty when it may. Raises ProcessLookupError when it has ended."""
         pid, uid, _ = unpack("3i", channel.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
         if uid != 0:
             return f"user {uid} is not root"
@@ -30,9 +31,9 @@ class Peers:
         try:
             theirs = _places(str(pid))
             if _has_ended(handle):
-                return "it has ended"  # and its number may be another process's by now
-        except OSError:
-            return "it has ended"
+                raise ProcessLookupError(ESRCH, os.strerror(ESRCH))  # its number may be another process's by now
+        except FileNotFoundError as error:
+            raise ProcessLookupError(ESRCH, os.strerror(ESRCH)) from error
         finally:
             if handle >= 0:
                 os.close(handle)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_WAITALL, SCM_RIGHTS, SOL_SOCKET, socket
+from errno import ETIMEDOUT
+from socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, socket
 from time import monotonic
 
 from cni_plugins.agent.warm import WarmHandles
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from cni_plugins.agent.metrics import Metrics
     from cni_plugins.agent.warm import Warm
     from cni_plugins.handover import Call
+    from cni_plugins.kernel.process import Heed
 
 REQUEST_SECONDS = 5.0
 """A caller that has not sent its request by then is not going to."""
-LARGEST = 1 << 26
-"""Bytes: the largest request that is read; one that is larger is served by its caller."""
+LARGEST = 1 << 22
+"""Bytes: the largest request that is read; a larger one is served by its caller. A GC that lists 20,000 attachments has half of it."""
 _DESCRIPTORS = 3
 _WORD = 4
 
@@ -33,6 +35,15 @@ class Incomplete(Exception):
     """The caller did not send a whole request: nothing was begun, and it knows."""
 
 
+def receive_until(latest: float, channel: socket, size: int) -> bytes:
+    """Some bytes, at most `size`; nothing at the end. Raises TimeoutError when none come until `latest`, however slowly others came."""
+    left = latest - monotonic()
+    if left <= 0:
+        raise TimeoutError(ETIMEDOUT, os.strerror(ETIMEDOUT))
+    channel.settimeout(left)
+    return channel.recv(size)
+
+
 class Session:
     """One call over a connection from a peer who may speak. `run_dir` is where records and locks are."""
 
@@ -42,11 +53,11 @@ class Session:
         self._metrics = metrics
         self._run_dir = run_dir
         self._delivering = 0.0
+        self._wanted = True
 
     def serve(self) -> None:
         """Say that we are ready, and serve the call. Raises Incomplete, or OSError, before anything was begun."""
         begun = monotonic()
-        self._channel.settimeout(REQUEST_SECONDS)
         self._channel.send(READY)
         descriptors: list[int] = []
         try:
@@ -66,6 +77,8 @@ class Session:
 
     def _receive(self, descriptors: list[int]) -> tuple[Call, int]:
         """Read the request; `descriptors` gets what came along: the working directory, the standard error, the namespace if it has one."""
+        latest = monotonic() + REQUEST_SECONDS
+        self._channel.settimeout(REQUEST_SECONDS)
         data, ancillary, _, _ = self._channel.recvmsg(1 << 16, CMSG_SPACE(_DESCRIPTORS * 4), MSG_CMSG_CLOEXEC)
         for level, kind, content in ancillary:
             if (level, kind) == (SOL_SOCKET, SCM_RIGHTS):
@@ -75,14 +88,14 @@ class Session:
         size = int.from_bytes(data[:_WORD], "big")
         if size > LARGEST:
             raise Incomplete(f"a request of {size} bytes")
-        body = data[_WORD:]
+        body = bytearray(data[_WORD:])
         while len(body) < size:
-            part = self._channel.recv(size - len(body), MSG_WAITALL)
+            part = receive_until(latest, self._channel, size - len(body))
             if not part:
                 raise Incomplete("half a request")
             body += part
         try:
-            return decode(body)
+            return decode(bytes(body[:size]))
         except ValueError as error:
             raise Incomplete(str(error)) from None
 
@@ -97,9 +110,10 @@ class Session:
             executable=call.executable,
             stderr=stderr,
             container=(request.netns, container[0]) if container else None,
+            heed=self._heed,
         )
         os.fchdir(directory)
-        before = os.umask(umask)
+        before = os.umask(umask & 0o777)
         try:
             return handle(request, self._deliver, handles)
         except Ended:
@@ -108,12 +122,22 @@ class Session:
             os.umask(before)
             os.chdir("/")
 
+    def _heed(self) -> Heed | None:
+        """Once, when the caller says while a delegate runs that it has been ended, or is gone: as a signal ends a process of its own."""
+        return (self._channel.fileno(), self._end) if self._wanted else None
+
+    def _end(self) -> None:
+        self._wanted = False  # undoing is not to be interrupted again
+        reply = self._channel.recv(2)
+        raise Ended(f"ended by signal {reply[1]}" if reply[:1] == ENDED else "the caller is gone")
+
     def _deliver(self, answer: bytes, status: int) -> None:
         """Have the caller write the answer. Raises OSError when it could not, Ended when a signal came to it meanwhile."""
         begun = monotonic()
         try:
             self._channel.sendall(ANSWER + bytes([status]) + len(answer).to_bytes(_WORD, "big") + answer)
             reply = self._channel.recv(2)
+            self._wanted = reply == WRITTEN
         finally:
             self._delivering += monotonic() - begun
         if reply[:1] == ENDED:

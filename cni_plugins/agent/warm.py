@@ -11,15 +11,20 @@ from threading import RLock, local
 
 from cni_plugins.agent.deletions import Deletions
 from cni_plugins.kernel.netns import Netns
-from cni_plugins.kernel.nft import Nft, NftError
+from cni_plugins.kernel.nft import Beside, Nft, NftError
 from cni_plugins.plan.world import Handles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cni_plugins.kernel.clib import Library, Pointer
     from cni_plugins.kernel.netlink import Netlink
+    from cni_plugins.kernel.process import Heed
+
+
+class _BesideInThread(Beside, local):
+    """For each thread its own."""
 
 
 class SharedNft(Nft):
@@ -30,6 +35,7 @@ class SharedNft(Nft):
     def __init__(self) -> None:
         super().__init__()
         self._turn = RLock()
+        self._beside = _BesideInThread()
 
     def _open(self) -> tuple[Library, Pointer]:
         """Once for all threads: whoever only asks whether there is nftables comes here without having its turn."""
@@ -73,23 +79,44 @@ class Warm:
         """Keep a socket for this thread's next call."""
         self._thread.netlink = netlink
 
-    def close(self) -> None:
-        """Close what all threads share, and what this one has kept."""
+    def let_go(self) -> None:
+        """Close what this thread has kept: it is about to end."""
         netlink = self.borrow()
         if netlink is not None:
             netlink.close()
+
+    def close(self) -> None:
+        """Close what all threads share, and what this one has kept."""
+        self.let_go()
         self.nft.shut()
 
 
 class WarmHandles(Handles):
-    """The handles of one call in an agent. `container` is CNI_NETNS and the caller's descriptor of it, which stays the caller's."""
+    """The handles of one call in an agent. `container` is CNI_NETNS and the caller's descriptor of it, which stays the caller's; `heed`
+    gives what Handles has under that name.
+    """
 
-    def __init__(self, warm: Warm, *, run_dir: str, executable: tuple[int, int], stderr: int, container: tuple[str, int] | None) -> None:
+    def __init__(
+        self,
+        warm: Warm,
+        *,
+        run_dir: str,
+        executable: tuple[int, int],
+        stderr: int,
+        container: tuple[str, int] | None,
+        heed: Callable[[], Heed | None] = lambda: None,
+    ) -> None:
         super().__init__(executable=executable, run_dir=run_dir, stderr=stderr)
         self._warm = warm
         self._container = container
+        self._heed = heed
         self._host = warm.borrow()
         self._nft = warm.nft
+
+    @property
+    def heed(self) -> Heed | None:
+        """See Handles."""
+        return self._heed()
 
     def netns(self, path: str) -> Netns:
         """The network namespace at `path`; the caller's own descriptor is believed before the path."""

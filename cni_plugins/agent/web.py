@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
+from cni_plugins.agent.session import REQUEST_SECONDS, receive_until
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from socket import socket
@@ -14,9 +18,9 @@ _TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 def answer(channel: socket, begun: bytes, metrics: Metrics) -> None:
     """Read the rest of a request that began with `begun` and answer it. Raises OSError."""
-    request = begun
+    request, latest = begun, monotonic() + REQUEST_SECONDS
     while b"\r\n\r\n" not in request and len(request) < _MOST:
-        part = channel.recv(_MOST)
+        part = receive_until(latest, channel, _MOST)
         if not part:
             return
         request += part

@@ -60,10 +60,24 @@ class Workers:
         return len(self._threads) - self._idle
 
     def _hire(self) -> None:
+        """One thread more. Raises RuntimeError when the system has none to give."""
         thread = threading.Thread(target=self._work, name=f"worker {len(self._threads)}", daemon=True)
         self._threads.append(thread)
         self._idle += 1
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:
+            self._threads.pop()
+            self._idle -= 1
+            raise
+
+    def _hire_if_needed(self) -> None:
+        if self._idle or len(self._threads) >= self._limit:
+            return
+        try:
+            self._hire()
+        except RuntimeError as error:
+            log.warning("cannot serve more than %d calls at a time: %s", len(self._threads), error)
 
     def _work(self) -> None:
         from cni_plugins.kernel.clib import c_library
@@ -100,6 +114,5 @@ class Workers:
                     continue
                 with self._count:
                     self._idle -= 1
-                    if not self._idle and len(self._threads) < self._limit:
-                        self._hire()
+                    self._hire_if_needed()
                 return channel

@@ -64,6 +64,7 @@ __all__ = [
     "stat",
     "symlink",
     "unlink",
+    "unlock_byte",
     "utime",
     "waitpid",
     "write",
@@ -155,6 +156,13 @@ def lock_byte(fd: int, offset: int, *, wait: bool = True) -> None:
 
     whole_lock = pack("hhqqi4x", fcntl.F_WRLCK, 0, offset, 1, 0)
     fcntl.fcntl(fd, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, whole_lock)
+
+
+def unlock_byte(fd: int, offset: int) -> None:
+    """Undo `lock_byte`, for the copies of `fd` that other processes have too."""
+    import fcntl
+
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, pack("hhqqi4x", fcntl.F_UNLCK, 0, offset, 1, 0))
 
 
 def ns_type(fd: int) -> int:

@@ -15,13 +15,17 @@ from cni_plugins.protocol.errors import IoFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    Heed = tuple[int, Callable[[], None]]
 
 _POLLIN, _POLLOUT = 0x1, 0x4
 _SIGTERM, _SIGKILL = 15, 9
 _BUSY_SECONDS = 2.0
 _GRACE_SECONDS = 5.0
 _PAUSE = 0.01
+_LOCK = 3
+"""Which descriptor an inherited lock is in the child; it does not know of it."""
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -50,16 +54,26 @@ class Finished:
 
 
 def run(
-    path: str, stdin: bytes, environment: Mapping[str, str], *, limit: int = 1 << 24, capture_stderr: bool = False, stderr: int = 2
+    path: str,
+    stdin: bytes,
+    environment: Mapping[str, str],
+    *,
+    limit: int = 1 << 24,
+    capture_stderr: bool = False,
+    stderr: int = 2,
+    lock: int = -1,
+    heed: Heed | None = None,
 ) -> Finished:
     """Run the program at `path` with `stdin` as its input and wait for its end.
 
-    Its stderr goes to the descriptor `stderr`, unless it is captured. Raises OSError if it cannot be started, IoFailure if it writes
-    more than `limit` bytes. If anything is raised here while it runs (by a signal's handler, too), it is told to end (SIGTERM, and after
-    five seconds SIGKILL), and has ended when this function is left.
+    Its stderr goes to the descriptor `stderr`, unless it is captured. It inherits `lock`, a descriptor that is locked: should we be killed,
+    nobody gets the lock before it has ended. `heed` is a descriptor, and what is called when that can be read.
+
+    Raises OSError if it cannot be started, IoFailure if it writes more than `limit` bytes. If anything is raised here while it runs (by
+    `heed` or a signal's handler, too), it is told to end (SIGTERM, and after five seconds SIGKILL), and has ended when we return.
     """
     pipes = _Pipes(stdin, capture_stderr=capture_stderr, limit=limit, path=path)
-    inherited = {} if capture_stderr else {2: stderr}
+    inherited = {**({} if capture_stderr else {2: stderr}), **({_LOCK: lock} if lock >= 0 else {})}
     try:
         pid = 0
         deferred = signals.defer()
@@ -69,7 +83,7 @@ def run(
             finally:
                 signals.restore(deferred)
             pipes.close_theirs()
-            pipes.serve()
+            pipes.serve(heed)
             status = calls.waitpid(pid, 0)[1]
         except BaseException:
             if pid:
@@ -132,15 +146,19 @@ class _Pipes:
         while self.theirs:
             files.let_go(self.theirs.popitem()[1])
 
-    def serve(self) -> None:
+    def serve(self, heed: Heed | None) -> None:
         """Write and read until everything has been written (or is not wanted) and the child's ends are closed."""
         open_readers = set(self._received)
         while open_readers or self._writer >= 0:
             watched = dict.fromkeys(open_readers, _POLLIN)
             if self._writer >= 0:
                 watched[self._writer] = _POLLOUT
+            if heed is not None:
+                watched[heed[0]] = _POLLIN
             for fd, _events in calls.poll(watched):
-                if fd == self._writer:
+                if heed is not None and fd == heed[0]:
+                    heed[1]()
+                elif fd == self._writer:
                     self._feed()
                 elif not self._take(fd):
                     open_readers.discard(fd)

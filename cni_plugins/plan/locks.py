@@ -21,31 +21,37 @@ _OFFSET_BITS = 62
 class AttachmentLock:
     """Held from entering to leaving the context; entering waits for the holder, or gives up at once with `wait=False`.
 
-    `key` is the attachment's; `held` tells whether the lock was had. Raises IoFailure when its file cannot be opened.
+    `key` is the attachment's; `held` tells whether the lock was had; a process that inherits `fd` has it too, until it is left here.
+    Raises IoFailure when its file cannot be opened.
     """
 
-    __slots__ = ("_fd", "_offset", "_path", "_wait", "held")
+    __slots__ = ("_offset", "_path", "_wait", "fd", "held")
 
     def __init__(self, run_dir: str, plugin: str, key: bytes, *, wait: bool = True) -> None:
         digest = blake2b(plugin.encode() + b"\0" + key, digest_size=8).digest()
         self._offset = int.from_bytes(digest, "big") >> 64 - _OFFSET_BITS
         self._path = f"{run_dir}/lock"
         self._wait = wait
-        self._fd = -1
+        self.fd = -1
         self.held = False
 
     def __enter__(self) -> Self:
         with files.attempting("lock", self._path):
-            self._fd = files.open_to_lock(self._path)
+            self.fd = files.open_to_lock(self._path)
             try:
-                calls.lock_byte(self._fd, self._offset, wait=self._wait)
+                calls.lock_byte(self.fd, self._offset, wait=self._wait)
                 self.held = True
             except BlockingIOError:
                 self.held = False
             except BaseException:
-                files.let_go(self._fd)
+                files.let_go(self.fd)
                 raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        files.let_go(self._fd)
+        if self.held:
+            try:
+                calls.unlock_byte(self.fd, self._offset)
+            except OSError:
+                pass  # closing it does the same, unless a program that a delegate left behind has it
+        files.let_go(self.fd)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cni_plugins.kernel.netlink import Netlink
     from cni_plugins.kernel.netns import Netns
     from cni_plugins.kernel.nft import Nft
+    from cni_plugins.kernel.process import Heed
     from cni_plugins.protocol.attachment import Attachment
     from cni_plugins.protocol.request import Request
     from cni_plugins.protocol.result import Result
@@ -29,6 +30,8 @@ class Handles:
 
     `executable` is the file (device, inode) that tells our own plugins from foreign ones, None when nothing is our own. `stderr` is
     the descriptor that a delegate writes its messages to. `nested` calls one of our own plugins in this process; the handler sets it.
+    `lock` is the descriptor that has the attachment's lock, which delegates inherit; -1 for none. `heed` is a descriptor, and what is to be
+    called when it can be read while a delegate runs: so an agent hears that the caller has been ended.
     """
 
     nested: Nested
@@ -37,10 +40,16 @@ class Handles:
         self.executable = executable
         self.run_dir = run_dir
         self.stderr = stderr
+        self.lock = -1
         self._host: Netlink | None = None
         self._nft: Nft | None = None
         self._netns: dict[str, Netns] = {}
         self.foreign: set[str] = set()
+
+    @property
+    def heed(self) -> Heed | None:
+        """Nothing, in a process of the call's own: signals end that."""
+        return None
 
     @property
     def host(self) -> Netlink:

@@ -127,6 +127,17 @@ def test_a_caller_whose_agent_is_full_serves_itself(node: Node, plugins: Path, c
         assert agent.calls("bridge", "ADD") == 0
 
 
+def test_connections_that_never_speak_are_closed_and_others_are_served(node: Node, plugins: Path, caller: Caller) -> None:
+    with Agent(node, plugins, "--workers", "2") as agent:
+        with node.inside():
+            silent = [agent.connect() for _ in range(2)]
+        for channel in silent:
+            with channel:
+                assert channel.recv(1) == b""
+        caller.prime(node.container())
+        assert agent.calls("bridge", "ADD") == 1
+
+
 def test_a_caller_whose_agent_is_silent_serves_itself(agent: Agent, node: Node, caller: Caller) -> None:
     container = node.container()
     agent.process.send_signal(signal.SIGSTOP)
@@ -163,7 +174,7 @@ def test_every_call_comes_to_its_end_when_the_agent_is_killed(node: Node, plugin
 
 
 def test_a_terminated_caller_s_add_is_undone_by_the_agent(
-    agent: Agent, node: Node, plugins: Path, tmp_path: Path, nothing_left: NothingLeft
+    agent: Agent, node: Node, plugins: Path, *, tmp_path: Path, nothing_left: NothingLeft
 ) -> None:
     caller = Caller(node, plugins, NETWORK)
     caller.prime(node.container("primer"))
@@ -231,9 +242,14 @@ def test_the_first_call_starts_an_agent_under_systemd(node: Node, plugins: Path,
     container = node.container()
     with listening, ThreadPoolExecutor(1) as pool:
         adding = pool.submit(caller.add, container)
-        start = f"exec 3<&{listening.fileno()}; export LISTEN_PID=$$ LISTEN_FDS=1; exec {plugins}/cni-agent --foreground"
+        start = f"""if True:
+            import os
+            os.dup2({listening.fileno()}, 3)
+            os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+            os.execv("{plugins}/cni-agent", ["cni-agent", "--foreground"])
+        """
         with node.inside():
-            process = subprocess.Popen(["sh", "-c", start], pass_fds=[listening.fileno()])
+            process = subprocess.Popen(["python3", "-I", "-c", start], pass_fds=[listening.fileno()])
         try:
             adding.result()
             caller.delete(container)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from cni_plugins.kernel import calls, process
-from cni_plugins.model.frozen import parse_json
+from cni_plugins.model.frozen import dump_json, parse_json
 from cni_plugins.protocol.errors import DecodeFailure, DelegateFailed, InvalidConfig, IoFailure
 from cni_plugins.protocol.result import from_json
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cni_plugins.protocol.result import Result
 
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
+_NO_SUCH_VERB = (1, 4)
+"""What plugins older than 1.1 answer to STATUS and GC: version or verb unknown."""
 
 
 class Delegate:
@@ -35,7 +37,8 @@ class Delegate:
         if self.own:
             return world.handles.nested(world, request)
         try:
-            finished = process.run(self.path, request.stdin, request.environ, stderr=world.handles.stderr)
+            handles = world.handles
+            finished = process.run(self.path, request.stdin, request.environ, stderr=handles.stderr, lock=handles.lock, heed=handles.heed)
         except OSError as error:
             raise IoFailure(f"{self.name}: cannot run {self.path}: {error.strerror}") from None
         if finished.status != 0:
@@ -43,6 +46,14 @@ class Delegate:
         if request.command != "ADD":
             return None
         return from_json(self._parse(finished.stdout), where=f"the result of {self.name}")
+
+    def call_newer(self, world: World, request: Request) -> None:
+        """Run a verb that version 1.1 brought; one too old to know it has nothing to say or to do. Raises CniError."""
+        try:
+            self.call(world, request)
+        except DelegateFailed as error:
+            if error.code not in _NO_SUCH_VERB:
+                raise
 
     def _failure(self, status: int, stdout: bytes) -> DelegateFailed:
         try:
@@ -75,6 +86,11 @@ def find(world: World, name: str, *, field: str) -> Delegate:
         if found.st_mode & _S_IFMT == _S_IFREG:
             return Delegate(name, path, own=(found.st_dev, found.st_ino) == world.handles.executable)
     raise InvalidConfig(f"{field}: no plugin {name!r} in CNI_PATH {':'.join(world.request.path)!r}", "install it, or correct the name")
+
+
+def with_prev_result(conf: bytes, prev: Any) -> bytes:
+    """A delegate's configuration as it is, or with the prevResult that the runtime passed with this call (SPEC section 4)."""
+    return conf if prev is None else dump_json({**parse_json(conf), "prevResult": prev})
 
 
 def _ending(status: int) -> str:

@@ -24,6 +24,12 @@ CONFIGURATIONS = {
     "host-local": network("host-local"),
     "loopback": network("loopback"),
 }
+CHAINED: dict[str, dict[str, Any]] = {
+    "portmap": {"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "udp"}]}},
+    "bandwidth": {"ingressRate": 1_000_000, "ingressBurst": 1_000_000, "egressRate": 1_000_000, "egressBurst": 1_000_000},
+    "firewall": {"ingressPolicy": "isolated"},
+    "tuning": {"sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}, "mtu": 1300, "promisc": True},
+}
 
 
 @pytest.fixture(params=list(CONFIGURATIONS))
@@ -63,6 +69,26 @@ def test_an_add_whose_agent_died_is_finished_by_its_caller(conf: dict[str, Any],
         assert outcome.result["cniVersion"] == "1.1.0"
         assert caller.here(delete).code == 0
         assert not records(), f"killed after {operations}"
+        if not died:
+            break
+    assert operations > 5
+    assert ledger.diff(before, node.ledger(), ignore=SHARED) == []
+
+
+@pytest.mark.parametrize("plugin", CHAINED)
+def test_a_chained_add_whose_agent_died_is_finished_by_its_caller(node: Node, pod: Container, tmp_path: Path, *, plugin: str) -> None:
+    caller = Caller(node, tmp_path)
+    previous = caller.here(caller.call("ADD", network(), pod))
+    conf = network(plugin, **CHAINED[plugin], prevResult=previous.result)
+    add, delete = (caller.call(verb, conf, pod) for verb in ("ADD", "DEL"))
+    assert caller.here(add).code == caller.here(delete).code == 0
+    before, kept = node.ledger(), records()
+    for operations in count():
+        outcome, died = caller.dying(caller.call("ADD", conf, pod), after(operations))
+        assert outcome.code == 0, f"killed after {operations}: {outcome}"
+        assert caller.here(caller.call("CHECK", {**conf, "prevResult": outcome.result}, pod)).code == 0, f"killed after {operations}"
+        assert caller.here(delete).code == 0
+        assert records() == kept, f"killed after {operations}"
         if not died:
             break
     assert operations > 5

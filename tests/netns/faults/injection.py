@@ -153,6 +153,15 @@ class InterruptedAfter(Refused):
         return result
 
 
+EVERY = (Refused, AnswerLost, Persistent, Interrupted, InterruptedAfter)
+REMOVALS = [
+    *[("DEL", fault) for fault in (Refused, AnswerLost, Persistent, InterruptedAfter)],
+    *[("DEL without its record", fault) for fault in (Refused, InterruptedAfter)],
+    *[("GC", fault) for fault in (Refused, AnswerLost)],
+]
+"""What may befall which removal: every pod ends with a DEL, and the others differ from it only in what they read."""
+
+
 @contextmanager
 def injected(fault: Count) -> Iterator[None]:
     """Send every operation through `fault` for the length of a block."""

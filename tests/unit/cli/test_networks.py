@@ -38,8 +38,13 @@ def test_of_files_for_one_network_the_first_in_order_counts(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "data",
-    ["{", "[]", "{}", '{"name": 5}', '{"name": "a", "plugins": [5]}', '{"name": "a", "plugins": [{}]}', '{"name": "a", "plugins": {}}'],
-)
+    [
+        "{", "[]", "{}", '{"name": 5}', '{"name": "a", "plugins": [5]}', '{"name": "a", "plugins": [{}]}', '{"name": "a", "plugins": {}}',
+        '{"name": "../a", "type": "ptp"}', '{"name": "\\ud800", "type": "ptp"}', "[" * 100_000,
+        " " * (5 << 20) + '{"name": "a", "type": "ptp"}',
+    ],
+    ids=lambda data: data.strip()[:40],
+)  # fmt: skip
 def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path: Path, data: str) -> None:
     write(tmp_path, "10-bad.conflist", data)
     write(tmp_path, "20-good.conf", {"name": "good", "type": "ptp"})
