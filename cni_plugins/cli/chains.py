@@ -73,7 +73,7 @@ def carry_out(nft: Nft, wanted: list[Move]) -> None:
 
 def nat_chains(nft: Nft) -> list[NatChain]:
     """Our base chains of type nat; none when there is no table of ours, or no nftables. Raises KernelRefused."""
-    if nft.available() is not None:
+    if not nft.installed():
         return []
     try:
         return list(parse(nft.run(f"list table {TABLE}")))

@@ -28,16 +28,17 @@ _HEADER = struct.Struct("iIII")
 class FileWatch:
     """Watches one file, which need not be there; its directory must. Raises OSError when the directory is not there.
 
-    Use it as a context manager, or `close` it. Changes are kept from the moment it is made, so make it before reading the file.
+    With `directory`, `path` is a directory, and all files in it are watched. Use it as a context manager, or `close` it. Changes are kept
+    from the moment it is made, so make it before reading the file.
     """
 
-    def __init__(self, path: str) -> None:
-        directory, self._name = os.path.split(os.path.abspath(path))
+    def __init__(self, path: str, *, directory: bool = False) -> None:
+        place, self._name = (path, "") if directory else os.path.split(os.path.abspath(path))
         self._fd = self._stop = self._stopper = -1
         self._fd = c_library().call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
         self._stop, self._stopper = os.pipe2(os.O_CLOEXEC)
         try:
-            c_library().call("inotify_add_watch", self._fd, os.fsencode(directory), _MASK)
+            c_library().call("inotify_add_watch", self._fd, os.fsencode(place), _MASK)
         except OSError:
             self.close()
             raise
@@ -77,7 +78,7 @@ class FileWatch:
             at += length
             if mask & _IN_IGNORED:
                 raise FileNotFoundError(f"the directory of {self._name} is gone")
-            changed = changed or bool(mask & _IN_Q_OVERFLOW) or name == self._name or name.startswith("..")
+            changed = changed or bool(mask & _IN_Q_OVERFLOW) or self._name in ("", name) or name.startswith("..")
         return changed
 
     def close(self) -> None:

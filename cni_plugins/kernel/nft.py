@@ -12,11 +12,12 @@ from __future__ import annotations
 from errno import EAFNOSUPPORT, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOENT, ENOTSUP, EPERM, EPROTONOSUPPORT
 from posix import strerror
 
-from cni_plugins.kernel import calls
+from cni_plugins.kernel import calls, files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_plugins.kernel.clib import Library, Pointer
+    from cni_plugins.kernel.nfnetlink import Nfnetlink
 
 _LIBRARY = "libnftables.so.1"
 _NUMERIC = 1 << 7 | 1 << 8 | 1 << 9
@@ -72,14 +73,39 @@ class Element:
         return f"Element({self.key}, {self.data}, {self.comment!r})"
 
 
+class Beside:
+    """The socket of netfilter that is kept open beside libnftables."""
+
+    netfilter: Nfnetlink | None = None
+
+
 class Nft:
     """libnftables for one thread, in the network namespace in which it runs its first commands."""
 
-    __slots__ = ("_context", "_library")
+    __slots__ = ("_asked", "_beside", "_context", "_library")
 
     def __init__(self) -> None:
         self._library: Library | None = None
         self._context: Pointer | None = None
+        self._beside = Beside()
+        self._asked = -1
+
+    @property
+    def netfilter(self) -> Nfnetlink:
+        """A socket of netfilter for what libnftables has no answer to; another one when it is broken. Raises NetlinkError.
+
+        Kept until all is closed, as is the one that `_open` asks with: who closes one waits until the kernel is done with what anybody
+        deleted.
+        """
+        beside = self._beside
+        if beside.netfilter is not None and beside.netfilter.broken:
+            beside.netfilter.close()
+            beside.netfilter = None
+        if beside.netfilter is None:
+            from cni_plugins.kernel.nfnetlink import Nfnetlink
+
+            beside.netfilter = Nfnetlink()
+        return beside.netfilter
 
     def available(self) -> str | None:
         """Say why nftables cannot be used here, or None if it can."""
@@ -99,13 +125,17 @@ class Nft:
 
     def _open(self) -> tuple[Library, Pointer]:
         if self._library is None or self._context is None:
+            fd = -1
             try:
                 # The library ends the whole process if the kernel has no nftables: so it is asked here first.
-                calls.close(calls.netfilter_socket())
+                fd = calls.netfilter_socket()
                 library = calls.library(_LIBRARY)
             except OSError as error:
+                if fd >= 0:
+                    files.let_go(fd)
                 reason = f"it cannot be used here ({error.strerror or error})"
                 raise (NftAbsent(f"{reason}; install the package nftables") if _is_absent(error) else NftError(reason)) from error
+            self._asked = fd
             context = library.pointer("nft_ctx_new", 0)
             library.call_raw("nft_ctx_buffer_output", context)
             library.call_raw("nft_ctx_buffer_error", context)
@@ -151,6 +181,12 @@ class Nft:
         if self._library and self._context:
             self._library.invoke("nft_ctx_free", self._context)
         self._library = self._context = None
+        if self._asked >= 0:
+            files.let_go(self._asked)
+            self._asked = -1
+        if self._beside.netfilter is not None:
+            self._beside.netfilter.close()
+            self._beside.netfilter = None
 
 
 def _is_absent(error: OSError) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cni_plugins.protocol.errors import CniError
+from cni_plugins.protocol.errors import InvalidEnvironment, UnknownContainer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _on_interface(world: World, att: Attachment) -> set[str]:
         netlink = world.inside(att).netlink()
         link = netlink.link(name=att.ifname)
         return {one.cidr.address for one in netlink.addresses(link.index)} if link else set()
-    except CniError:
+    except (InvalidEnvironment, UnknownContainer):
         return set()
 
 

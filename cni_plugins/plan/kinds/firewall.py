@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from cni_plugins.legacy import rules
 from cni_plugins.plan.kinds import filter_table
-from cni_plugins.plan.kinds.nftable import TABLE, Claim, claim, release
-from cni_plugins.plan.kinds.owned_set import OwnedSet
+from cni_plugins.plan.kinds.nftable import TABLE, Claim, OwnedSet, claim, release
 from cni_plugins.plan.liveness import owner_is_dead
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import network_key

@@ -19,8 +19,7 @@ from _socket import AF_INET6, inet_ntop, inet_pton
 
 from cni_plugins.kernel.nft import NftError
 from cni_plugins.legacy import rules
-from cni_plugins.plan.kinds.nftable import TABLE, Claim, claim, release
-from cni_plugins.plan.kinds.owned_set import NameSet, quoted
+from cni_plugins.plan.kinds.nftable import TABLE, Claim, OwnedSet, claim, elements, release
 from cni_plugins.plan.liveness import owner_is_dead
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import network_key
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-    from cni_plugins.kernel.nft import Element, Nft
+    from cni_plugins.kernel.nft import Nft
     from cni_plugins.plan.resource import Item
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
@@ -62,7 +61,16 @@ def _ports_setup() -> str:
     )
 
 
-_PORTS = NameSet(_PORTS_TABLE, "isolated", setup=_ports_setup)
+class _NameSet(OwnedSet):
+    """A set of names of links, which are written in quotes and read without."""
+
+    __slots__ = ()
+
+    def _key(self, parts: tuple[str, ...]) -> str:
+        return _quoted(super()._key(parts))
+
+
+_PORTS = _NameSet(_PORTS_TABLE, "isolated", setup=_ports_setup)
 
 
 class IsolationKind(Kind):
@@ -73,7 +81,7 @@ class IsolationKind(Kind):
     def drop(self, world: World, owned: list[Owned]) -> None:
         """Take out the ports and the hold that are their owner's, then what nobody holds any more, then what the reference left."""
         for one in owned:
-            release(world.nft, one.key, [(_PORTS, quoted(port)) for port in one.item.get("ports", ())])
+            release(world.nft, one.key, [(_PORTS, _quoted(port)) for port in one.item.get("ports", ())])
             if one.item.get("bridge"):
                 _let_go(world.nft, one.key, one.item)
             if "legacy" in one.item:
@@ -159,10 +167,10 @@ class Isolation(Resource["None"]):
 def _hold(world: World, att: Attachment, item: Item) -> None:
     bridge, closed = item["bridge"], item["closed"]
     chains = _chains(bridge)
-    key, pair = inet_ntop(AF_INET6, att.key), f"{quoted(bridge)} . {quoted(bridge)}"
+    key, pair = inet_ntop(AF_INET6, att.key), f"{_quoted(bridge)} . {_quoted(bridge)}"
     comment = str(att).replace('"', "")[:127]
     put = f'create element {TABLE} holders {{ {key} comment "{comment}" : goto {chains[closed]} }}\n'
-    put += f"add element {TABLE} bridges {{ {quoted(bridge)} }}\nadd element {TABLE} same {{ {pair} }}\n"
+    put += f"add element {TABLE} bridges {{ {_quoted(bridge)} }}\nadd element {TABLE} same {{ {pair} }}\n"
     prepare = f"{_SETUP}add chain {TABLE} {chains[False]}\n"
     if closed:
         put += f"add element {TABLE} closed {{ {pair} }}\n"
@@ -179,7 +187,7 @@ def _hold(world: World, att: Attachment, item: Item) -> None:
             world.nft.run(prepare + put)
     except NftError as error:
         raise KernelRefused(str(error), error.said) from None
-    claims = [Claim(_PORTS, quoted(port), "") for port in item["ports"]]
+    claims = [Claim(_PORTS, _quoted(port), "") for port in item["ports"]]
     if claims:
         claim(world.nft, att, claims, prepare=lambda: "", dead=lambda owner: owner_is_dead(world, owner))
 
@@ -187,32 +195,31 @@ def _hold(world: World, att: Attachment, item: Item) -> None:
 def _let_go(nft: Nft, owner: bytes, item: Item) -> None:
     """Take out a pod's hold, then the bridge's elements with the last one.
 
-    Each deletion adds before: what somebody else took out already must not keep the rest.
+    The kernel would refuse the second while there is another, but to take a transaction back it makes everybody wait: so it is asked.
     """
-    bridge, chains = quoted(item["bridge"]), _chains(item["bridge"])
-    key = inet_ntop(AF_INET6, owner)
-    _delete(nft, f"delete element {TABLE} holders {{ {key} }}\n")
-    if item.get("closed"):
-        held = _delete(nft, _gone(f"element {TABLE} closed {{ {bridge} . {bridge} }}") + f"delete chain {TABLE} {chains[True]}\n")
-        if held:  # and that chain holds the other
-            return
-    gone = _gone(f"element {TABLE} bridges {{ {bridge} }}") + _gone(f"element {TABLE} same {{ {bridge} . {bridge} }}")
-    _delete(nft, f"{gone}delete chain {TABLE} {chains[False]}\n")
+    from cni_plugins.kernel.elements import uses
+
+    bridge, chains = _quoted(item["bridge"]), _chains(item["bridge"])
+    _delete(nft, f"delete element {TABLE} holders {{ {inet_ntop(AF_INET6, owner)} }}\n")
+    if item.get("closed") and uses(nft.netfilter, TABLE, chains[True]) <= 1:  # its own rule, which leads to the other
+        _delete(nft, _gone(f"element {TABLE} closed {{ {bridge} . {bridge} }}") + f"delete chain {TABLE} {chains[True]}\n")
+    if not uses(nft.netfilter, TABLE, chains[False]):
+        gone = _gone(f"element {TABLE} bridges {{ {bridge} }}") + _gone(f"element {TABLE} same {{ {bridge} . {bridge} }}")
+        _delete(nft, f"{gone}delete chain {TABLE} {chains[False]}\n")
 
 
 def _gone(what: str) -> str:
+    """The commands to delete an element that somebody may have taken out already: that must not keep the rest."""
     return f"add {what}\ndelete {what}\n"
 
 
-def _delete(nft: Nft, commands: str) -> bool:
-    """Carry out a deletion, unless what it names is gone, or still held by another pod: returns whether that is so."""
+def _delete(nft: Nft, commands: str) -> None:
+    """Carry out a deletion, unless what it names is gone, or held by another pod meanwhile."""
     try:
         nft.run(commands)
     except NftError as error:
         if not (error.missing or error.busy):
             raise KernelRefused(str(error), error.said) from None
-        return error.busy
-    return False
 
 
 def _lacking(nft: Nft, att: Attachment, item: Item) -> list[str]:
@@ -241,7 +248,7 @@ def _all(nft: Nft) -> list[Owned]:
 
 def _holders(nft: Nft) -> list[Owned]:
     found = []
-    for one in _elements(nft, "map", f"{TABLE} holders"):
+    for one in elements(nft, "map", f"{TABLE} holders"):
         kind, _, name = one.data[0].removeprefix("goto ").partition("-")
         item = {"bridge": _bridge_named(name), "closed": kind == "closed", "ports": []}
         found.append(Owned(inet_pton(AF_INET6, one.key[0]), item))
@@ -249,16 +256,12 @@ def _holders(nft: Nft) -> list[Owned]:
 
 
 def _keys(nft: Nft, name: str) -> set[tuple[str, ...]]:
-    return {one.key for one in _elements(nft, "set", name)}
+    return {one.key for one in elements(nft, "set", name)}
 
 
-def _elements(nft: Nft, kind: str, name: str) -> list[Element]:
-    try:
-        return nft.elements(kind, name)
-    except NftError as error:
-        if error.missing:
-            return []
-        raise KernelRefused(str(error), error.said) from None
+def _quoted(name: str) -> str:
+    """A link's name as nftables takes it, whatever characters it has; quotes are not among them."""
+    return f'"{name}"'
 
 
 def _chains(bridge: str) -> dict[bool, str]:

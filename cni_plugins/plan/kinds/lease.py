@@ -4,10 +4,9 @@ made, and given back when everything else is gone.
 
 from __future__ import annotations
 
-from cni_plugins.model.frozen import dump_json, parse_json
 from cni_plugins.plan.kinds import delegate
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
-from cni_plugins.protocol.errors import CniError, DelegateFailed, InvalidConfig
+from cni_plugins.protocol.errors import CniError, InvalidConfig
 from cni_plugins.protocol.result import Result
 
 TYPE_CHECKING = False
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 _FIELD = "ipam.type"
 _OURS = ("MAC",)
 """Keys of CNI_ARGS that the interface plugins read: an IPAM plugin would stumble over them."""
-_NO_SUCH_VERB = (1, 4)
-"""What plugins older than 1.1 answer to GC: version or verb unknown."""
 
 
 class LeaseKind(Kind):
@@ -37,7 +34,7 @@ class LeaseKind(Kind):
             container_id, ifname, netns = item["attachment"]
             request = world.request.for_delegate(
                 item["type"],
-                _with_prev_result(world, item["conf"].encode("utf-8", "surrogatepass")),
+                delegate.with_prev_result(item["conf"].encode("utf-8", "surrogatepass"), world.conf.prevResult),
                 without=_OURS,
                 CNI_COMMAND="DEL",
                 CNI_CONTAINERID=container_id,
@@ -54,13 +51,9 @@ class LeaseKind(Kind):
     def collect(self, world: World, valid: Valid) -> None:
         """Hand the runtime's list on to the delegate; one too old to know GC has nothing to collect."""
         ipam = world.conf.ipam_type
-        if not ipam:
-            return
-        try:
-            delegate.find(world, ipam, field=_FIELD).call(world, world.request.for_delegate(ipam, world.request.stdin, without=_OURS))
-        except DelegateFailed as error:
-            if error.code not in _NO_SUCH_VERB:
-                raise
+        if ipam:
+            request = world.request.for_delegate(ipam, world.request.stdin, without=_OURS)
+            delegate.find(world, ipam, field=_FIELD).call_newer(world, request)
 
 
 KIND = LeaseKind()
@@ -120,14 +113,6 @@ class Lease(Resource["Result"]):
 
     def _request(self, world: World, command: str) -> Request:
         return world.request.for_delegate(self.ipam, world.request.stdin, without=_OURS, CNI_COMMAND=command)
-
-
-def _with_prev_result(world: World, conf: bytes) -> bytes:
-    """The recorded bytes as they are, or with the result that the runtime passed with this call (SPEC section 4)."""
-    prev = world.conf.prevResult
-    if prev is None:
-        return conf
-    return dump_json({**parse_json(conf), "prevResult": prev})
 
 
 def _item(world: World, att: Attachment, ipam: str) -> Item:

@@ -60,13 +60,14 @@ class MasqueradeKind(Kind):
                 _legacy().drop(world.nft, one.item["legacy"])
 
     def find(self, world: World, att: Attachment) -> list[Item]:
-        """Addresses that prevResult or the container's interface still name, and the reference's chains by their computed names.
+        """Addresses that our owner sets, prevResult or the container's interface name; the reference's chains by their computed names.
 
         Whatever the configuration says now: it may have been another one at the time of ADD.
         """
         if not world.nft.installed():
             return []
-        addresses = sorted({*_prev_addresses(world), *_live_addresses(world, att)})
+        ours = {key for owned in _MAPS.values() for owner, key in owned.owners(world.nft) if owner == att.key}
+        addresses = sorted({*ours, *_prev_addresses(world), *_live_addresses(world, att)})
         items: list[Item] = [{"addresses": addresses}] if addresses else []
         left = _legacy().find(world.nft, att, addresses)
         return items + ([{"legacy": left}] if left else [])

@@ -13,7 +13,7 @@ from cni_plugins.model.base import folded
 from cni_plugins.model.frozen import dump_json, parse_json
 from cni_plugins.plan.kinds import delegate
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
-from cni_plugins.protocol.errors import CniError, Conflict, DecodeFailure, DelegateFailed, InvalidEnvironment, UnknownContainer
+from cni_plugins.protocol.errors import CniError, Conflict, DecodeFailure, InvalidEnvironment, UnknownContainer
 from cni_plugins.protocol.result import Result
 from cni_plugins.protocol.versions import OLDEST, SUPPORTED, at_least
 
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from cni_plugins.protocol.attachment import Attachment
 
 _FIELD = "delegate.type"
-_NO_SUCH_VERB = (1, 4)
-"""What plugins older than 1.1 answer to STATUS and GC: version or verb unknown."""
 _HAS_CHECK = "0.4.0"
 """The version that brought CHECK, and prevResult for it and for DEL."""
+_NEWER = ("STATUS", "GC")
 _LISTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
 
@@ -110,7 +109,7 @@ class Network(Resource["Result"]):
 
     def ready(self, world: World) -> None:
         """The delegate's STATUS; one too old to know it is taken for ready."""
-        _call_newer(world, self.conf, "STATUS", self.conf.stdin)
+        _call(world, self.conf, "STATUS", self.conf.stdin)
 
     def record(self, world: World, att: Attachment) -> Item:
         """The exact bytes that the delegate gets, and for whom."""
@@ -125,15 +124,7 @@ def item(conf: NetworkConf, att: Attachment) -> Item:
 def collect(world: World, conf: NetworkConf) -> None:
     """Hand the runtime's list on to the delegate; one too old to know GC has nothing to collect. Raises CniError."""
     lists = {key: value for key, value in parse_json(world.request.stdin).items() if key in _LISTS}
-    _call_newer(world, conf, "GC", dump_json({**parse_json(conf.stdin), **lists}))
-
-
-def _call_newer(world: World, conf: NetworkConf, command: str, stdin: bytes) -> None:
-    try:
-        _call(world, conf, command, stdin)
-    except DelegateFailed as error:
-        if error.code not in _NO_SUCH_VERB:
-            raise
+    _call(world, conf, "GC", dump_json({**parse_json(conf.stdin), **lists}))
 
 
 def _call(world: World, conf: NetworkConf, command: str, stdin: bytes, **variables: str) -> Result | None:
@@ -141,6 +132,9 @@ def _call(world: World, conf: NetworkConf, command: str, stdin: bytes, **variabl
     found = delegate.find(world, conf.type, field=_FIELD)
     request = world.request.for_delegate(conf.type, stdin, without=(), CNI_COMMAND=command, **variables)
     try:
+        if command in _NEWER:
+            found.call_newer(world, request)
+            return None
         return found.call(world, request)
     except CniError as error:
         if found.own:
@@ -149,13 +143,13 @@ def _call(world: World, conf: NetworkConf, command: str, stdin: bytes, **variabl
 
 
 def _with_prev_result(world: World, conf: NetworkConf) -> bytes:
-    """The bytes as they are, or with the result that the runtime passed with this call, in the delegate's version (SPEC section 4)."""
+    """The bytes as they are, or with the result that the runtime passed with this call, in the delegate's version."""
     prev = world.conf.prevResult
     if prev is None or not at_least(conf.version, _HAS_CHECK):
         return conf.stdin
     if world.prev is not None and conf.version != world.conf.cniVersion:
         prev = world.prev.to_json(conf.version)
-    return dump_json({**parse_json(conf.stdin), "prevResult": prev})
+    return delegate.with_prev_result(conf.stdin, prev)
 
 
 def _is_there(world: World, netns: str, ifname: str) -> bool:

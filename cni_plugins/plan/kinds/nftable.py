@@ -36,6 +36,7 @@ class OwnedMap:
     """
 
     __slots__ = ("beside", "name", "setup", "shown", "table")
+    _word = "map"
 
     def __init__(
         self,
@@ -73,27 +74,27 @@ class OwnedMap:
 
     def listed(self, nft: Nft, name: str) -> dict[str, Element]:
         """All elements of one of the maps by their keys; none when there is no table. Raises KernelRefused."""
-        try:
-            return {" . ".join(one.key): one for one in nft.elements("map", f"{self.table} {name}")}
-        except NftError as error:
-            if not error.missing:
-                raise KernelRefused(str(error), error.said) from None
-            return {}
+        return {self._key(one.key): one for one in elements(nft, self._word, f"{self.table} {name}")}
 
     def owners(self, nft: Nft) -> Iterator[tuple[bytes, str]]:
-        """Every (attachment's key, element) of the owner set; none when there is no table."""
-        try:
-            elements = nft.elements("set", f"{self.table} {self.name}_owner")
-        except NftError as error:
-            if not error.missing:
-                raise KernelRefused(str(error), error.said) from None
-            return
-        for element in elements:
-            yield inet_pton(AF_INET6, element.key[0]), " . ".join(element.key[1:])
+        """Every (attachment's key, element) of the owner set; none when there is no table. Raises KernelRefused."""
+        for element in elements(nft, "set", f"{self.table} {self.name}_owner"):
+            yield inet_pton(AF_INET6, element.key[0]), self._key(element.key[1:])
+
+    def _key(self, parts: tuple[str, ...]) -> str:
+        """A key as commands have it, out of a listing."""
+        return " . ".join(parts)
 
     def holds(self, nft: Nft, owner: bytes, key: str) -> bool:
         """Whether the element is there and this owner's. Raises KernelRefused."""
         return (owner, key) in self.owners(nft) and key in self.listed(nft, self.name)
+
+
+class OwnedSet(OwnedMap):
+    """A set with its owner set: keys alone."""
+
+    __slots__ = ()
+    _word = "set"
 
 
 class Claim:
@@ -170,10 +171,10 @@ def release(nft: Nft, owner: bytes, keys: list[tuple[OwnedMap, str]]) -> None:
 
     All in one transaction; when that fails, somebody has removed some of it, and each goes by itself, with what is left of it.
     """
-    if not keys or _deleted(nft, [line for owned, key in keys for line in (owned.entry(owner, key), *_elements(owned, key))]):
+    if not keys or _deleted(nft, [line for owned, key in keys for line in (owned.entry(owner, key), *_lines(owned, key))]):
         return
     for owned, key in keys:
-        elements = _elements(owned, key)
+        elements = _lines(owned, key)
         every = [elements] if len(keys) > 1 else []
         each = [[element] for element in elements] if len(elements) > 1 else []
         for left in (*every, *each, []):
@@ -181,7 +182,17 @@ def release(nft: Nft, owner: bytes, keys: list[tuple[OwnedMap, str]]) -> None:
                 break
 
 
-def _elements(owned: OwnedMap, key: str) -> list[str]:
+def elements(nft: Nft, kind: str, name: str) -> list[Element]:
+    """The elements of a set or map; none when there is no such table. Raises KernelRefused."""
+    try:
+        return nft.elements(kind, name)
+    except NftError as error:
+        if error.missing:
+            return []
+        raise KernelRefused(str(error), error.said) from None
+
+
+def _lines(owned: OwnedMap, key: str) -> list[str]:
     return [owned.element(name, key) for name in (owned.name, *owned.beside)]
 
 

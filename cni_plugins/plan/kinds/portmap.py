@@ -106,18 +106,16 @@ class PortMap(Resource["None"]):
         if not self.mappings:
             return
         self.ready(world)
-        if self._taken():
+        if self._taken(world):
             rivals(world.nft, att, [self.profile.claim(mapping) for mapping in self.mappings], _dead(world))
 
-    def _taken(self) -> bool:
+    def _taken(self, world: World) -> bool:
         from cni_plugins.kernel.elements import present
-        from cni_plugins.kernel.nfnetlink import Nfnetlink
 
-        with Nfnetlink() as netfilter:
-            for owned in {mapping.map for mapping in self.mappings}:
-                keys = [mapping.packed_key for mapping in self.mappings if mapping.map is owned]
-                if present(netfilter, TABLE, owned.name, keys=keys):
-                    return True
+        for owned in {mapping.map for mapping in self.mappings}:
+            keys = [mapping.packed_key for mapping in self.mappings if mapping.map is owned]
+            if present(world.nft.netfilter, TABLE, owned.name, keys=keys):
+                return True
         return False
 
     def predict(self, world: World, att: Attachment) -> None:
@@ -218,21 +216,20 @@ def _forget(world: World, mappings: list[Mapping], *, of_containers: bool) -> No
     if not mapped:
         return
     from cni_plugins.kernel import conntrack
-    from cni_plugins.kernel.nfnetlink import Nfnetlink
 
-    with Nfnetlink() as netfilter:
-        found = []
-        for family in sorted({mapping.family for mapping in mapped}):
-            found += conntrack.flows(netfilter, family, {mapping.host_port for mapping in mapped if mapping.family == family})
-        meant = {
-            flow.identity: flow
-            for flow in found
-            for mapping in mapped
-            if (flow.family, flow.port) == (mapping.family, mapping.host_port)
-            and (flow.answerer == mapping.address.address) == of_containers
-            and (of_containers or _is_for(world, mapping, flow.to))
-        }
-        conntrack.forget(netfilter, list(meant.values()))
+    netfilter = world.nft.netfilter
+    found = []
+    for family in sorted({mapping.family for mapping in mapped}):
+        found += conntrack.flows(netfilter, family, {mapping.host_port for mapping in mapped if mapping.family == family})
+    meant = {
+        flow.identity: flow
+        for flow in found
+        for mapping in mapped
+        if (flow.family, flow.port) == (mapping.family, mapping.host_port)
+        and (flow.answerer == mapping.address.address) == of_containers
+        and (of_containers or _is_for(world, mapping, flow.to))
+    }
+    conntrack.forget(netfilter, list(meant.values()))
 
 
 def _is_for(world: World, mapping: Mapping, address: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
-from cni_plugins.kernel import calls
+from cni_plugins.kernel import calls, elements
 from cni_plugins.kernel import nft as nft_module
 from cni_plugins.kernel.nft import Nft, NftError
 from tests.support.node import Node
@@ -98,7 +99,7 @@ def test_a_kernel_without_nftables_is_said_before_the_library_ends_the_process(n
     assert not Nft().installed()
 
 
-@pytest.mark.parametrize("operation", ["netfilter_socket", "close", "library"])
+@pytest.mark.parametrize("operation", ["netfilter_socket", "library"])
 def test_an_error_that_passes_does_not_look_like_a_node_without_nftables(
     node: Node, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
@@ -121,3 +122,34 @@ def test_a_library_that_the_loader_has_no_descriptor_for_is_not_absent(node: Nod
     monkeypatch.setattr(calls, "library", no_descriptor)
     with pytest.raises(NftError, match="Too many open files"):
         Nft().installed()
+
+
+def test_kernel_tells_how_much_leads_to_a_chain(node: Node) -> None:
+    nft = Nft()
+    nft.run(TABLE)
+    assert elements.uses(nft.netfilter, "inet cni", "net1") == 0
+    nft.run("add element inet cni nets { 10.0.0.0/8 : jump net1, 11.0.0.0/8 : jump net1 }")
+    assert elements.uses(nft.netfilter, "inet cni", "net1") == 2
+    nft.run("add rule inet cni net1 accept")
+    assert elements.uses(nft.netfilter, "inet cni", "net1") == 3
+    assert elements.uses(nft.netfilter, "inet cni", "net2") == 0
+    assert elements.uses(nft.netfilter, "inet other", "net1") == 0
+    nft.close()
+
+
+def test_broken_socket_is_replaced(node: Node) -> None:
+    nft = Nft()
+    broken = nft.netfilter
+    broken.broken = True
+    assert nft.netfilter is not broken
+    assert nft.netfilter is nft.netfilter
+    nft.close()
+
+
+def test_nothing_stays_open(node: Node) -> None:
+    before = os.listdir("/proc/self/fd")
+    nft = Nft()
+    nft.run(TABLE)
+    elements.uses(nft.netfilter, "inet cni", "net1")
+    nft.close()
+    assert os.listdir("/proc/self/fd") == before

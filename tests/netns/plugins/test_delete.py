@@ -131,6 +131,16 @@ def test_del_finds_everything_by_its_marks_when_the_record_is_lost(
     nothing_left(before, node)
 
 
+def test_del_finds_its_masquerading_when_record_netns_and_result_are_lost(plugins: InProcess, pod: Container, node: Node) -> None:
+    before = node.ledger()
+    plugins.good("bridge", "ADD", full_bridge(), container=pod)
+    shutil.rmtree(RECORDS)
+    pod.delete()
+    plugins.good("bridge", "DEL", full_bridge(), container=pod)
+    lines = [line for line in ledger.diff(before, node.ledger(), ignore=SHARED) if not line.startswith("-")]
+    assert lines == []
+
+
 def test_del_touches_nobody_else(plugins: InProcess, pod: Container, other: Container, node: Node) -> None:
     plugins.good("bridge", "ADD", full_bridge(), container=other)
     before = node.ledger()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cni_plugins.kernel import calls
 from conformance import ledger
 from tests.netns.plugins.firewall.conftest import STATIC, V4, V6, Pods, passes
 from tests.support.netns import Container, Outside
@@ -71,6 +73,25 @@ def test_one_bridge_with_both_policies_is_closed_as_long_as_one_pod_asks_for_it(
     assert not passes(third, pod, mine[V4])
     pods.delete(other)
     assert passes(third, pod, mine[V4])
+
+
+@pytest.mark.parametrize("policy", ["same-bridge", "isolated"])
+def test_del_beside_other_pods_begins_nothing_that_the_kernel_has_to_take_back(
+    node: Node, pods: Pods, *, pod: Container, other: Container, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pods.add(pod, ingressPolicy=policy)
+    pods.add(other, ingressPolicy=policy)
+    run, statuses = calls.nft_run, []
+
+    def noted(*args: Any) -> int:
+        statuses.append(run(*args))
+        return statuses[-1]
+
+    monkeypatch.setattr(calls, "nft_run", noted)
+    pods.delete(other, ingressPolicy=policy)
+    pods.delete(pod, ingressPolicy=policy)
+    assert len(statuses) > 3
+    assert set(statuses) == {0}
 
 
 @pytest.mark.parametrize("policy", ["same-bridge", "isolated"])
