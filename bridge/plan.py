@@ -84,11 +84,12 @@ def _gateway(conf: BridgeConf, lease: Result, need: Need) -> list[Interface]:
 
 def with_gateways(lease: Result, conf: BridgeConf) -> Result:
     """The lease as the container gets it: each address with the container's interface and, where the bridge is the gateway, the
-    first address of its network as gateway; with isDefaultGateway a default route of each family that has none.
+    first address of its network as gateway; with isDefaultGateway a default route of each family that has none. A CHECK compares with
+    the routes that prevResult has: a meta-plugin may have given the default route to another interface.
     """
     ips = [Ip(ip.address, gateway=ip.gateway or (_first(ip.address) if conf.gateway else None), interface=CONTAINER) for ip in lease.ips]
     routes = list(lease.routes)
-    if conf.isDefaultGateway:
+    if conf.isDefaultGateway and conf.prevResult is None:
         routed = {route.dst.family for route in routes if route.gw and not route.dst.prefix}
         for ip in ips:
             if ip.address.family not in routed:

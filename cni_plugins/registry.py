@@ -13,6 +13,8 @@ PLUGINS = {
     "firewall": "cni_plugins.plugins.firewall",
     "host-local": "cni_plugins.plugins.host_local",
     "loopback": "cni_plugins.plugins.loopback",
+    "multus": "multus_lite.plan",
+    "multus-lite": "multus_lite.plan",
     "portmap": "cni_plugins.plugins.portmap",
     "ptp": "cni_plugins.plugins.ptp",
     "static": "cni_plugins.plugins.static",

@@ -3,7 +3,7 @@
 PyInstaller's own importer opens and decompresses its archive for every module and imports a dozen modules before the first
 of ours; measured, it costs half of a cold VERSION and a quarter of a cold ADD. Here all modules lie in one file of the
 contents directory, opened once: a plugin that runs through an upgrade goes on reading the file that it started with. What only the
-programs for people need (`tools`) lies in a second one, so that plugins don't carry its index.
+programs for people need (`tools`) lies in a second one, so that plugins don't carry its index; a plugin opens it when it asks the Kubernetes API.
 
 Such a file is written by `bundle.write_modules`: four bytes that give the length of the index, the index, then the code objects, each
 marshalled. The index is a pair of dictionaries, marshalled: modules (name -> (is a package, offset, length)), and compiled
@@ -66,11 +66,29 @@ class Bundle:
         return code
 
 
+class Later:
+    """Opens the second file when a module is looked for that is nowhere else; the last entry of sys.meta_path."""
+
+    __slots__ = ("bundle", "home")
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        self.bundle: Bundle | None = None
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        """The module of that name, or None if it is not there either (importlib's finder protocol)."""
+        if self.bundle is None:
+            self.bundle = Bundle(self.home, "tools")
+        return self.bundle.find_spec(name, path, target)
+
+
 if hasattr(sys, "_MEIPASS"):
     gc.disable()  # a call is over before collecting could pay; it takes 2 ms of an ADD
     sys.meta_path.insert(0, Bundle(sys._MEIPASS, "modules"))
     if sys.argv[0].rpartition("/")[2] in TOOLS:
         sys.meta_path.insert(1, Bundle(sys._MEIPASS, "tools"))
+    else:
+        sys.meta_path.append(Later(sys._MEIPASS))
     from cni_plugins.main import main
 
     main()

@@ -23,14 +23,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 #: The packages that run in a plugin's process.
-PACKAGES = ("cni_plugins", "bridge", "flannel", "vxlan")
+PACKAGES = ("cni_plugins", "bridge", "flannel", "multus_lite", "vxlan")
 
 #: Modules of these packages that work at build time only; the models that they make are among the bundled modules.
 MODEL_MAKERS = ("compiler", "export", "freezer", "registry", "sources", "tables", "types")
 BUILD_TIME = tuple(f"cni_plugins.model.{name}" for name in MODEL_MAKERS)
 
-#: Programs for people: no plugin loads any of it.
-TOOLS = ("cni_plugins.agent", "cni_plugins.cli", "vxlan.leases")
+#: Programs for people, and what speaks to the Kubernetes API: no other call of a plugin loads any of it.
+TOOLS = (
+    "cni_plugins.agent", "cni_plugins.cli", "cni_plugins.kernel.https", "multus_lite.api", "multus_lite.kubeconfig", "multus_lite.pods",
+    "vxlan.leases",
+)  # fmt: skip
 FROZEN_MODELS = "_frozen"
 
 #: Codecs that the interpreter itself needs before the bundle's importer runs: they stay files. UTF-8 mode is forced.
@@ -48,9 +51,9 @@ EXCLUDED = (
     "unicodedata", "unittest", "urllib", "uuid", "zipfile", "zlib",
 )  # fmt: skip
 
-#: Never needed by the programs for people. pyroute2 and pydantic-core are among the plugins' modules, less the packages around them.
+#: Never needed by the programs for people. pyroute2 is among the plugins' modules, less the package around it.
 NOT_IN_TOOLS = (
-    "_pydecimal", "doctest", "lib2to3", "multiprocessing", "pydantic", "pydantic_core", "pydoc", "pyroute2", "setuptools", "sqlite3",
+    "_pydecimal", "doctest", "lib2to3", "multiprocessing", "pydoc", "pyroute2", "setuptools", "sqlite3",
     "tkinter", "twisted", "unittest", "xmlrpc",
 )  # fmt: skip
 

@@ -42,6 +42,7 @@ CALLS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "host-local": ("host-local", {"ipam": _HOST_LOCAL}),
     "static": ("static", {"ipam": {"type": "static", "addresses": [{"address": "10.1.0.9/24"}]}}),
     "loopback": ("loopback", {}),
+    "multus": ("multus", {"delegates": [{"name": "pods", "type": "bridge", "isGateway": True, "ipam": _HOST_LOCAL}]}),
     "portmap": ("portmap", {"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}}),
     "bandwidth": ("bandwidth", {"ingressRate": 8000000, "ingressBurst": 800000}),
     "firewall": ("firewall", {}),

@@ -26,6 +26,8 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("nameservers", "search", "options"), st.lists(words, max_size=2)),
     **dict.fromkeys(("name", "type", "cniversion", "bridge", "ipmasqbackend", "domain", "containerid", "ifname"), words),
     **dict.fromkeys(("datadir", "resolvconf", "loglevel", "logfile", "peersfile", "backend"), words),
+    **dict.fromkeys(("clusternetwork", "kubeconfig", "confdir", "cnidir", "bindir", "multusnamespace", "globalnamespaces"), words),
+    **dict.fromkeys(("maxsize", "maxage", "maxbackups", "apitimeout"), numbers),
     "mac": macs,
     "network": st.sampled_from(["10.0.0.0/8", "0.0.0.0/0", "0.0.0.0/0"]),
     "underlay": st.sampled_from(["eth0", "eth0", "a/b"]),
@@ -50,7 +52,7 @@ def values_of(key: str, below: dict[str, Any] | None) -> st.SearchStrategy[Any]:
 
 def objects(keys: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Objects of a class, from its table of keys."""
-    needed = {"name", "subnet", "dst", "address", "network", "underlay"} | (set() if "underlay" in keys else {"ipam"})
+    needed = {"name", "subnet", "dst", "address", "network", "underlay", "clusternetwork"} | (set() if "underlay" in keys else {"ipam"})
     must = {name: values_of(low, below) for low, (name, below) in keys.items() if low in needed}
     may = {name: values_of(low, below) for low, (name, below) in keys.items() if name not in must}
     some = st.lists(st.sampled_from(sorted(may)), unique=True, max_size=5) if may else st.just([])
