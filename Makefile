@@ -45,6 +45,12 @@ demo: python ## show containers networked by the plugins, in namespaces of its o
 	@$(MAKE) --no-print-directory build peers
 	@$(RUN) -m demo
 
+.PHONY: demo-overlay
+demo-overlay: python ## show nodes joined by two overlays, and a broken peer repaired
+	@$(PREFLIGHT) test
+	@$(MAKE) --no-print-directory build peers
+	@$(RUN) -m demo.overlay
+
 .PHONY: test
 test: python ## prove the plugins: style, types, unit, kernel and end-to-end tests
 	@$(PREFLIGHT) test
@@ -112,6 +118,12 @@ bench: python ## measure calls against the reference plugins (see benchmarks/REA
 	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build peers
 	@$(RUN) -m benchmarks
+
+.PHONY: bench-overlay
+bench-overlay: python ## measure an overlay beside flanneld's, between the same two nodes
+	@$(PREFLIGHT) test
+	@$(MAKE) --no-print-directory build peers
+	@$(RUN) -m benchmarks.overlay
 
 KILLS ?= 6000
 CALLS ?= 100000

@@ -3,7 +3,8 @@
 PyInstaller's own importer opens and decompresses its archive for every module and imports a dozen modules before the first
 of ours; measured, it costs half of a cold VERSION and a quarter of a cold ADD. Here all modules lie in one file of the
 contents directory, opened once: a plugin that runs through an upgrade goes on reading the file that it started with. What only the
-programs for people need (`tools`) lies in a second one, so that plugins don't carry its index; a plugin opens it when it asks the Kubernetes API.
+programs for people need (`tools`) lies in a second one, so that plugins don't carry its index; a plugin opens it when it asks the
+Kubernetes API.
 
 Such a file is written by `bundle.write_modules`: four bytes that give the length of the index, the index, then the code objects, each
 marshalled. The index is a pair of dictionaries, marshalled: modules (name -> (is a package, offset, length)), and compiled

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 HOST_LOCAL = "host-local"
 VXLAN, HOST_GW = "vxlan", "host-gw"
+STORES = ("static", "etcd", "kubernetes")
+_BY_THE_AGENT = (
+    "vni", "underlay", "port", "network", "subnet", "node", "ipv6Network", "ipv6Subnet", "ipv6Node", "peers", "peersFile", "backend",
+    "directRouting", "mtu",
+)  # fmt: skip
 _VNI_MAX = (1 << 24) - 1
 _PORT_MAX = (1 << 16) - 1
 
@@ -62,8 +67,12 @@ class VxlanConf(MasqueradeConf):
     vni: Uint32 = 1
     """The overlay's number on the wire (VXLAN network identifier), 1 to 16777215; the same on all nodes."""
 
-    underlay: IfName
-    """The node's interface that leads to the other nodes."""
+    store: str = ""
+    """Where the agent has the overlay's leases: `static`, `etcd` or `kubernetes`. Then `vni`, `underlay`, `network`, `subnet`, `peers` and
+    the like come from the agent, which has an `[[overlay]]` of this network's name."""
+
+    underlay: IfName | None = None
+    """The node's interface that leads to the other nodes. Required without `store`."""
 
     port: Uint32 = 8472
     """UDP port of the tunnels, 1 to 65535; the same on all nodes."""
@@ -90,7 +99,7 @@ class VxlanConf(MasqueradeConf):
     """The other nodes' subnets. The list may be the same on all nodes: what has this node's own address is passed over."""
 
     peersFile: PathName = ""
-    """A file with the list of peers in JSON, read at each ADD, in place of `peers`."""
+    """A file with the list of peers in JSON, in place of `peers`; read at each ADD, and followed by the agent where one runs."""
 
     bridge: IfName | None = None
     """The bridge that the containers are joined to; when absent, `vxbr` and the VNI."""
@@ -124,10 +133,9 @@ class VxlanConf(MasqueradeConf):
         every = ((self.network, self.subnet, self.node), (self.ipv6Network, self.ipv6Subnet, self.ipv6Node))
         return [Half(network.network, subnet.network, node) for network, subnet, node in every if network and subnet]
 
-    @property
-    def bridge_name(self) -> str:
-        """The bridge's name."""
-        return self.bridge or f"vxbr{self.vni}"
+    def bridge_of(self, vni: int) -> str:
+        """The name of the bridge of the overlay with this VNI."""
+        return self.bridge or f"vxbr{vni}"
 
     @property
     def listed(self) -> list[Peer]:
@@ -137,18 +145,30 @@ class VxlanConf(MasqueradeConf):
     def check(self) -> Problems:
         """What cannot go together."""
         yield from super().check()
+        if (folded(self.ipam or {}, "type") or HOST_LOCAL) != HOST_LOCAL:
+            yield "ipam.type", f"must be {HOST_LOCAL!r} or be left out: the addresses come from this node's subnet"
+        if self.store:
+            yield from self._by_the_agent()
+            return
+        if not self.underlay:
+            yield "underlay", "is missing"
         if not 1 <= self.vni <= _VNI_MAX:
             yield "vni", f"{self.vni} is not a VXLAN network identifier: 1 to {_VNI_MAX}"
         if not 1 <= self.port <= _PORT_MAX:
             yield "port", f"{self.port} is not a UDP port: 1 to {_PORT_MAX}"
         if self.backend not in (VXLAN, HOST_GW):
             yield "backend", f"{self.backend!r} is not known: use {VXLAN!r} or {HOST_GW!r}"
-        if (folded(self.ipam or {}, "type") or HOST_LOCAL) != HOST_LOCAL:
-            yield "ipam.type", f"must be {HOST_LOCAL!r} or be left out: the addresses come from this node's subnet"
         if self.peers and self.peersFile:
             yield "peersFile", "cannot be set together with peers: choose one"
         yield from self._families()
         yield from (("peers", text) for text in complaints(self.listed, [half.network for half in self.halves]))
+
+    def _by_the_agent(self) -> Problems:
+        if self.store not in STORES:
+            yield "store", f"{self.store!r} is not known: use one of {', '.join(STORES)}"
+        for key in _BY_THE_AGENT:
+            if getattr(self, key) != getattr(VxlanConf, key):
+                yield key, "cannot be set together with store: it comes from the agent"
 
     def _families(self) -> Problems:
         named = (("network", "subnet", "node"), ("ipv6Network", "ipv6Subnet", "ipv6Node"))

@@ -1,11 +1,14 @@
 """Masquerading what leaves the overlays of this node. Sets of networks in our own table: an overlay costs two elements, a container none.
 
     set overlays4          10.5.0.0/16, 10.6.0.0/16    every overlay's whole network, masquerading or not
-    set overlay_pods4      10.5.1.0/24                 this node's part of those that masquerade
-    chain overlays         from a masquerading overlay's containers, to what is in no overlay: masquerade
+    set overlay_whole4     10.5.0.0/16                 the whole networks of those that masquerade,
+    set overlay_pods4      10.5.1.0/24                 and this node's part of them
+    chain overlays         from a masquerading overlay's containers here, to what is in no overlay: masquerade
+                           from what is in no overlay, to a masquerading overlay's containers elsewhere: masquerade
 
-So traffic between containers of two overlays keeps its addresses, and goes where the routes lead. A comment names the owner of each
-element: the network's key.
+So traffic between containers of two overlays keeps its addresses, and goes where the routes lead; and what a client outside sends to a
+port of this node comes back through it, although the container is on another node. A comment names the owner of each element: the
+network's key.
 """
 
 from __future__ import annotations
@@ -25,23 +28,27 @@ if TYPE_CHECKING:
 CHAIN = f"{TABLE} overlays"
 _PRIORITY = 102  # after our chain for single addresses (101): of equal priorities the last one registered would win
 _WORD = {4: ("ip", "ipv4_addr", "224.0.0.0/4"), 6: ("ip6", "ipv6_addr", "ff00::/8")}
+_SETS = ("overlays", "overlay_whole", "overlay_pods")
 _COMMENT_MAX = 127
 
 
 class Translation:
-    """What one overlay has in the sets: its whole `networks`, and the `masqueraded` subnets."""
+    """What one overlay has in the sets: its whole `networks`, the `masqueraded` subnets, and the `wholes` that these are parts of."""
 
-    __slots__ = ("masqueraded", "networks")
+    __slots__ = ("masqueraded", "networks", "wholes")
 
-    def __init__(self, networks: Iterable[Cidr], masqueraded: Iterable[Cidr]) -> None:
+    def __init__(self, networks: Iterable[Cidr], masqueraded: Iterable[Cidr], *, wholes: Iterable[Cidr] | None = None) -> None:
         self.networks = list(networks)
         self.masqueraded = list(masqueraded)
+        self.wholes = [one for one in self.networks if any(map(one.contains, self.masqueraded))] if wholes is None else list(wholes)
 
     def _wanted(self) -> Iterator[tuple[str, Cidr]]:
         for network in self.networks:
             yield f"overlays{network.family}", network
         for subnet in self.masqueraded:
             yield f"overlay_pods{subnet.family}", subnet
+        for whole in self.wholes:
+            yield f"overlay_whole{whole.family}", whole
 
     def missing(self, nft: Nft, network: str) -> list[tuple[str, Cidr]]:
         """The elements that are not there, as (set, element). Raises Conflict when another network has one that overlaps."""
@@ -78,9 +85,11 @@ def _owner(network: str) -> str:
 def _setup() -> str:
     lines = [f"add table {TABLE}", f"add chain {CHAIN} {{ type nat hook postrouting priority {_PRIORITY}; }}", f"flush chain {CHAIN}"]
     for family, (word, addresses, multicast) in _WORD.items():
-        lines += [f"add set {TABLE} {name}{family} {{ type {addresses}; flags interval; }}" for name in ("overlays", "overlay_pods")]
+        lines += [f"add set {TABLE} {name}{family} {{ type {addresses}; flags interval; }}" for name in _SETS]
         outside = f"{word} daddr != @overlays{family} {word} daddr != {multicast}"
+        elsewhere = f"{word} daddr @overlay_whole{family} {word} daddr != @overlay_pods{family}"
         lines.append(f"add rule {CHAIN} {word} saddr @overlay_pods{family} {outside} masquerade")
+        lines.append(f"add rule {CHAIN} {word} saddr != @overlays{family} {elsewhere} masquerade")
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,7 @@ from _blake2 import blake2b
 from cni_plugins.kernel import files, vxlan
 from cni_plugins.model.frozen import dump_json, parse_json
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
-from cni_plugins.protocol.attachment import network_key
+from cni_plugins.protocol.attachment import Attachment, network_key
 from cni_plugins.protocol.errors import CniError, KernelRefused, NotReady
 from cni_plugins.protocol.ip import parse_cidr
 from vxlan.marks import PLUGIN, drafts, overlay_lock, read_mark
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from cni_plugins.kernel.vxlan import Vxlan
     from cni_plugins.plan.resource import Item, Valid
     from cni_plugins.plan.world import World
-    from cni_plugins.protocol.attachment import Attachment
     from cni_plugins.protocol.ip import Cidr
 
 _KEY_DIGITS = 32
@@ -51,8 +50,8 @@ class OverlayKind(Kind):
         return [_read(world, name) for name in _users(world, att.key)] or [{}]
 
     def marked(self, world: World, network: str) -> Iterable[Owned]:
-        """Every user of this network that has a file."""
-        for name in _users(world, network_key(network)):
+        """Every attachment of this network that has a file; the agent is none, and no GC may take it for one."""
+        for name in _attachments(_users(world, network_key(network))):
             yield Owned(bytes.fromhex(name[:_KEY_DIGITS]), {"kind": self.name, **_read(world, name)})
 
     def collect(self, world: World, valid: Valid) -> None:
@@ -60,12 +59,12 @@ class OverlayKind(Kind):
         key = network_key(world.conf.name)
         if valid is not None:
             with overlay_lock(world, key):
-                if not _users(world, key):
+                if not _attachments(_users(world, key)):
                     _dismantle(world, key)
 
     def lost(self, world: World) -> bool:
         """Whether our chain is gone."""
-        return world.nft.available() is None and not world.nft.has_chain(CHAIN)
+        return world.nft.installed() and not world.nft.has_chain(CHAIN)
 
     def restore(self, world: World, att: Attachment, item: Item) -> None:
         """The overlay's elements in the sets of networks."""
@@ -78,19 +77,22 @@ KIND = OverlayKind()
 
 class Share(Resource["None"]):
     """An attachment's part in what its network has on this node, of these `networks`; traffic from `masqueraded` subnets to outside of
-    all overlays gets the node's own address.
+    all overlays gets the node's own address. `follow` is what an agent needs to follow the list of peers, where that is in a file.
     """
 
-    __slots__ = ("masqueraded", "networks")
+    __slots__ = ("follow", "masqueraded", "networks")
     kind = KIND
 
-    def __init__(self, networks: list[Cidr], masqueraded: list[Cidr]) -> None:
+    def __init__(self, networks: list[Cidr], masqueraded: list[Cidr], *, follow: Item | None = None) -> None:
         self.networks = networks
         self.masqueraded = masqueraded
+        self.follow = follow
 
     def record(self, world: World, att: Attachment) -> Item:
         """The networks, as they have to be taken out again, and whether nftables has them."""
-        item = {"networks": [str(one) for one in self.networks], "masqueraded": [str(one) for one in self.masqueraded]}
+        item: Item = {"networks": [str(one) for one in self.networks], "masqueraded": [str(one) for one in self.masqueraded]}
+        if self.follow is not None:
+            item["follow"] = self.follow
         return {**item, "sets": world.nft.available() is None}
 
     def refuse(self, world: World, att: Attachment) -> None:
@@ -121,7 +123,7 @@ class Share(Resource["None"]):
         except CniError as error:
             raise Drift(error.msg) from None
         if absent or not world.nft.has_chain(CHAIN):
-            lost = ", ".join(str(element) for _, element in absent) or "everything"
+            lost = ", ".join(dict.fromkeys(str(element) for _, element in absent)) or "everything"
             raise Drift(f"nftables: {lost} is not told from what is outside of the overlays any more")
 
     def ready(self, world: World) -> None:
@@ -135,8 +137,13 @@ class Share(Resource["None"]):
         return Translation(self.networks, self.masqueraded)
 
 
+def agent_of(network: str) -> Attachment:
+    """The agent's place among an overlay's users: no attachment, but like one."""
+    return Attachment(network, "", "agent")
+
+
 def join(world: World, key: bytes, item: Item) -> None:
-    """Note a user of an overlay: an attachment's key, or that of an agent (the network's, and eight bytes of its own)."""
+    """Note a user of an overlay: an attachment's key, or the agent's."""
     files.make_dirs(_home(world), mode=0o700)
     files.write_atomic(f"{_home(world)}/{key.hex()}.{_digest(item)}", dump_json(item))
 
@@ -148,8 +155,52 @@ def leave(world: World, key: bytes, item: Item) -> None:
     others = _users(world, key[:8])
     if all(not name.endswith(f".{_digest(item)}") for name in others):
         _forget(world, key[:8], item, others)
-    if not others:
+    if not _attachments(others):
         _dismantle(world, key[:8])
+
+
+def become(world: World, key: bytes, item: Item) -> None:
+    """Be a user by this item alone: what an earlier one spoke of goes, where no other user speaks of it. Raises CniError."""
+    with overlay_lock(world, key[:8]):
+        present, wanted = _users(world, key), f"{key.hex()}.{_digest(item)}"
+        if wanted not in present:
+            join(world, key, item)
+        for name in present:
+            if name != wanted:
+                earlier = _read(world, name)
+                files.withdraw(f"{_home(world)}/{name}")
+                _forget(world, key[:8], earlier, _users(world, key[:8]))
+
+
+def clear(world: World, network: str, networks: list[Cidr]) -> bool:
+    """Remove what was made for a network that has no attachments (any more), and say whether it has none.
+
+    Raises CniError or NetlinkError.
+    """
+    key = network_key(network)
+    with overlay_lock(world, key):
+        if _attachments(_users(world, key)):
+            return False
+        delete_routes(world, networks)
+        _dismantle(world, key)
+        return True
+
+
+def items_of(world: World, key: bytes) -> list[Item]:
+    """What a user's files say."""
+    return [_read(world, name) for name in _users(world, key)]
+
+
+def networks_of_agent(world: World) -> set[bytes]:
+    """The keys of the networks that the agent is a user of."""
+    ours = agent_of("").key[8:].hex()
+    return {bytes.fromhex(name[:16]) for name in _users(world, b"") if name[16:_KEY_DIGITS] == ours}
+
+
+def _attachments(names: list[str]) -> list[str]:
+    """Those of users' files that are attachments'."""
+    ours = agent_of("").key[8:].hex()
+    return [name for name in names if name[16:_KEY_DIGITS] != ours]
 
 
 def _forget(world: World, key: bytes, item: Item, others: list[str]) -> None:
@@ -158,10 +209,11 @@ def _forget(world: World, key: bytes, item: Item, others: list[str]) -> None:
     alone = {part: [text for text in item.get(part, ()) if all(text not in one.get(part, ()) for one in kept)] for part in _PARTS}
     if alone["networks"]:
         delete_routes(world, map(parse_cidr, alone["networks"]))
-    if any(alone.values()):
+    wholes = {str(whole) for whole in _translation(item).wholes} - {str(whole) for one in kept for whole in _translation(one).wholes}
+    if wholes or any(alone.values()):
         reason = world.nft.available()
         if reason is None:
-            _translation(alone).remove(world.nft, key)
+            _translation(alone, wholes).remove(world.nft, key)
         elif item.get("sets"):
             raise KernelRefused(f"the networks of the overlay cannot be taken out of nftables: {reason}")
 
@@ -179,8 +231,13 @@ def _is_plugins(link: Link | Vxlan, key: bytes) -> bool:
     return read_mark(link.alias) == (key, PLUGIN) or link.name in drafts(key)
 
 
+def home(run_dir: str) -> str:
+    """The directory of the users' files."""
+    return f"{run_dir}/overlays"
+
+
 def _home(world: World) -> str:
-    return f"{world.run_dir}/overlays"
+    return home(world.run_dir)
 
 
 def _users(world: World, key: bytes) -> list[str]:
@@ -202,5 +259,6 @@ def _digest(item: Item) -> str:
     return blake2b(dump_json([item.get(part, []) for part in _PARTS]), digest_size=4).hexdigest()
 
 
-def _translation(item: Item) -> Translation:
-    return Translation(map(parse_cidr, item.get("networks", ())), map(parse_cidr, item.get("masqueraded", ())))
+def _translation(item: Item, wholes: Iterable[str] | None = None) -> Translation:
+    named = None if wholes is None else map(parse_cidr, wholes)
+    return Translation(map(parse_cidr, item.get("networks", ())), map(parse_cidr, item.get("masqueraded", ())), wholes=named)

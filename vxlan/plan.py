@@ -1,4 +1,4 @@
-"""The vxlan plugin: joins a container to an overlay of nodes, without any daemon.
+"""The vxlan plugin: joins a container to an overlay of nodes, without any daemon, or to one that the agent keeps.
 
 What the attachments of a network share on the node (VXLAN devices, peers, the bridge, masquerading) is made by the first, mended
 by each that follows, and goes with the last.
@@ -24,8 +24,10 @@ from vxlan.sides import Tunnels, Underlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_plugins.plan.resource import Need
+    from cni_plugins.plan.resource import Item, Need
     from cni_plugins.protocol.attachment import Attachment
+    from vxlan.conf import Half
+    from vxlan.peerlist import Peer
     from vxlan.sides import Side
 
 CONTAINER = 2
@@ -34,31 +36,91 @@ CONTAINER = 2
 
 def plan(att: Attachment, conf: VxlanConf, need: Need) -> Result:
     """List what a container on the overlay needs, parents before children."""
-    given = need(SubnetLease())
-    sides = _overlay(conf, need)
-    bridge = need(OverlayBridge(conf.bridge_name, att.network))
+    part = _part(conf, need)
+    given = need(SubnetLease(part.halves))
+    sides = _overlay(att, part, need)
+    name = conf.bridge_of(part.tunnels.vni)
+    bridge = need(OverlayBridge(name, att.network))
     ips = [Ip(ip.address, gateway=ip.gateway, interface=CONTAINER) for ip in given.ips]
-    need(GatewayAddresses(conf.bridge_name, [_gateway(ip) for ip in ips if ip.gateway], force=conf.forceAddress))
-    need(Forwarding({half.network.family for half in conf.halves}))
+    need(GatewayAddresses(name, [_gateway(ip) for ip in ips if ip.gateway], force=conf.forceAddress))
+    need(Forwarding({half.network.family for half in part.halves}))
     pair = need(Veth(master=bridge.name, mtu=min((side.mtu for side in sides), default=conf.mtu), hairpin=conf.hairpinMode))
     need(ContainerNet(Result(ips=ips, routes=given.routes)))
     need(Carrier(pair.host.name, bridge=bridge.name))
     return Result([bridge, pair.host, pair.container], ips=ips, routes=given.routes, dns=conf.own_dns(given.dns))
 
 
-def _overlay(conf: VxlanConf, need: Need) -> list[Side]:
-    """The node's part in the overlay: its tunnels' ends, and the way to each peer."""
+class _Part:
+    """This node's part in the overlay, from the configuration, or from the agent; see `VxlanConf` and `vxlan.state.Overlay`.
+
+    `peers` are None while they are not known; `strict` refuses those that make no sense; `peers_file` is where they come from.
+    """
+
+    __slots__ = ("halves", "masquerades", "peers", "peers_file", "strict", "tunnels", "underlay")
+
+    def __init__(
+        self,
+        halves: list[Half],
+        tunnels: Tunnels,
+        peers: list[Peer] | None,
+        *,
+        underlay: str,
+        masquerades: bool,
+        strict: bool,
+        peers_file: str = "",
+    ) -> None:
+        self.halves = halves
+        self.tunnels = tunnels
+        self.peers = peers
+        self.underlay = underlay
+        self.masquerades = masquerades
+        self.strict = strict
+        self.peers_file = peers_file
+
+
+def _part(conf: VxlanConf, need: Need) -> _Part:
+    if conf.store:
+        from vxlan.state import FromAgent
+
+        known = need(FromAgent(conf.store))
+        masquerades = conf.ipMasq or known.masquerades
+        return _Part(known.halves, known.tunnels, known.peers, underlay=known.underlay, masquerades=masquerades, strict=False)
     peers = need(PeerFile(conf.peersFile)) if conf.peersFile else conf.listed
     tunnels = Tunnels(conf.vni, port=conf.port, mtu=conf.mtu, tunnelled=conf.backend == VXLAN, direct=conf.directRouting)
-    sides = need(Underlay(conf.underlay, conf.halves, tunnels))
-    need(Share([half.network for half in conf.halves], [half.subnet for half in conf.halves] if conf.ipMasq else []))
+    return _Part(
+        conf.halves,
+        tunnels,
+        peers,
+        underlay=conf.underlay or "",
+        masquerades=conf.ipMasq,
+        strict=not conf.peersFile,
+        peers_file=conf.peersFile,
+    )
+
+
+def _overlay(att: Attachment, part: _Part, need: Need) -> list[Side]:
+    """What the node has of the overlay: its tunnels' ends, and the way to each peer."""
+    sides = need(Underlay(part.underlay, part.halves, part.tunnels))
+    masqueraded = [half.subnet for half in part.halves] if part.masquerades else []
+    need(Share([half.network for half in part.halves], masqueraded, follow=_follow(att, part)))
     for side in sides:
-        if tunnels.tunnelled:
+        if part.tunnels.tunnelled:
             need(Device(side))
         else:
             need(NoDevice(side))
-        need(Peers(side, peers, strict=not conf.peersFile))
+        if part.peers is not None:
+            need(Peers(side, part.peers, strict=part.strict))
     return sides
+
+
+def _follow(att: Attachment, part: _Part) -> Item | None:
+    """What an agent needs to follow the file of peers."""
+    if not part.peers_file:
+        return None
+    from vxlan.state import Overlay
+
+    overlay = Overlay(att.network, "", part.halves, part.tunnels, underlay=part.underlay, peers=None, masquerades=part.masquerades)
+    return {"peersFile": part.peers_file, "overlay": overlay.to_item()}
 
 
 def _gateway(ip: Ip) -> Cidr:

@@ -9,4 +9,11 @@ kept is imported code and open sockets.
     session.py    one connection, the agent's half         warm.py       kernel handles that stay open
     deletions.py  interfaces that go together              rules.py      what a firewall's reload takes, put back
     metrics.py    numbers                                  web.py        /metrics and /status on the same socket
+
+and the overlays that it keeps:
+
+    conf.py       agent.toml                               stores.py     from a table there to a store of leases
+    overlays.py   all of them                              overlay.py    one, kept true; desired.py says what that is
+    passes.py     a look at a node's part, and its repair  events.py     what the kernel announces
+    following.py  networks whose peers stand in a file
 """

@@ -1,6 +1,6 @@
 """`cni-agent`: keeps the plugins warm on a node.
 
-cni-agent --foreground        serve until SIGTERM; under systemd, on the socket that it hands over
+cni-agent --foreground        serve until SIGTERM, and keep overlays; under systemd, on the socket that it hands over
 cni-agent --status            what a running agent has done, for people
 """
 
@@ -10,6 +10,7 @@ import argparse
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -19,13 +20,20 @@ from cni_plugins.agent.listener import Listener, ListenError
 from cni_plugins.agent.server import Server
 from cni_plugins.agent.status import StatusError, show
 from cni_plugins.handover import socket_path
+from cni_plugins.protocol.errors import CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cni_plugins.agent.conf import AgentConf
+
+CONFIG = Path("/etc/cni-plugins/agent.toml")
 WORKERS = 64
 BACKLOG = 128
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_DESCRIPTORS = 1 << 14
+_M_ARENA_MAX = -8
 _LEVELS = ("debug", "info", "warning", "error")
 
 log = logging.getLogger("cni-agent")
@@ -40,7 +48,7 @@ def main(arguments: Sequence[str], *, build: str) -> int:
             print(show(path))
         else:
             _serve(options, path)
-    except (ListenError, StatusError, OSError) as error:
+    except (CniError, ListenError, StatusError, OSError) as error:
         print(f"cni-agent: {error}", file=sys.stderr)
         return 1
     return 0
@@ -55,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--run-dir", type=Path, default=Path(RUN_DIR), help="where records, locks and the socket are (default: %(default)s)"
     )
+    parser.add_argument("--config", type=Path, help=f"the overlays that it keeps, in TOML (default: {CONFIG}, if it is there)")
     parser.add_argument("--build", default="", help="the build whose plugins are served (default: this executable's)")
     parser.add_argument("--workers", type=_count, default=WORKERS, help="calls that are served at a time (default: %(default)s)")
     parser.add_argument("--log-level", choices=_LEVELS, default="info", help="the least that is logged (default: %(default)s)")
@@ -73,20 +82,48 @@ def _serve(options: argparse.Namespace, path: Path) -> None:
     logging.basicConfig(level=options.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(message)s")
     if options.enter:
         _enter(options.enter)
+    overlays = _overlays(options.config)
     os.chdir("/")
-    received = _catch(signal.SIGTERM, signal.SIGINT)
+    _allow_descriptors()
+    _share_memory()
+    received = _catch(*_ENDING)
     listener = Listener(path, backlog=BACKLOG)
     try:
-        server = Server(listener.socket, run_dir=options.run_dir, workers=options.workers)
+        server = Server(listener.socket, run_dir=options.run_dir, workers=options.workers, conf=overlays)
         server.start()
         gc.enable()  # executables run without: a call ends before it could pay
         gc.freeze()
         log.info("serving the plugins of build %s on %s", path.stem.removeprefix("agent-"), path)
         number = os.read(received, 1)[0]
+        for ending in _ENDING:
+            signal.signal(ending, signal.SIG_DFL)  # a second one ends us at once; callers go on by themselves
         log.info("ending on signal %d", number)
     finally:
         listener.close()
     server.stop()
+
+
+def _overlays(file: Path | None) -> AgentConf | None:
+    """The configuration of the overlays, None when there is none. Raises InvalidConfig."""
+    if file is None and not CONFIG.exists():
+        return None
+    from cni_plugins.agent import conf  # pydantic costs memory, which an agent without overlays does not need
+
+    return conf.read(file or CONFIG)
+
+
+def _allow_descriptors() -> None:
+    """Have as many descriptors as busy workers may need: a shell gives 1024, of which a GC alone may take some hundred."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _DESCRIPTORS:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
+
+
+def _share_memory() -> None:
+    """Have all threads share two heaps: by itself the C library makes one for each, and what is free in one is of no use to another."""
+    from cni_plugins.kernel.clib import c_library
+
+    c_library().call_raw("mallopt", _M_ARENA_MAX, 2)
 
 
 def _catch(*numbers: int) -> int:

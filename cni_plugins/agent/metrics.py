@@ -5,11 +5,18 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, Summary, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
+from cni_plugins.protocol.versions import VERBS
+from cni_plugins.registry import PLUGINS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     Free = Callable[[], Iterable[tuple[str, int]]]
+
+
+OTHER = "other"
+"""In place of a plugin or a verb that there is not: numbers are kept for each name, and callers may send any."""
 
 
 class Metrics:
@@ -27,12 +34,16 @@ class Metrics:
         )
         self._refused = Counter("cni_refused_peers", "Connections of processes that may not speak to the agent.", registry=self._registry)
         self._restored = Counter("cni_restored_attachments", "Attachments whose firewall elements were put back.", registry=self._registry)
+        self._repairs = Counter(
+            "cni_overlay_repairs", "Times that an overlay was mended on this node.", ["overlay"], registry=self._registry
+        )
         Gauge("cni_calls_in_progress", "Calls that are being served now.", registry=self._registry).set_function(busy)
         self._registry.register(_Free(free))
         ProcessCollector(registry=self._registry)
 
     def served(self, plugin: str, verb: str, *, status: int, phases: Mapping[str, float]) -> None:
-        """Count one call: its exit status, and the seconds that its phases took."""
+        """Count one call: its exit status, and the seconds that its phases took. What we do not know by name is counted as `other`."""
+        plugin, verb = plugin if plugin in PLUGINS else OTHER, verb if verb in VERBS else OTHER
         self._calls.labels(plugin, verb).inc()
         if status:
             self._failures.labels(plugin, verb).inc()
@@ -46,6 +57,10 @@ class Metrics:
     def restored(self, attachments: int) -> None:
         """Count attachments whose elements were put back."""
         self._restored.inc(attachments)
+
+    def repaired(self, overlay: str) -> None:
+        """Count that something of an overlay was put back as it should be."""
+        self._repairs.labels(overlay).inc()
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

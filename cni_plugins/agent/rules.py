@@ -14,6 +14,8 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from time import monotonic
 
 from cni_plugins.agent.warm import Warm, WarmHandles
@@ -43,8 +45,8 @@ log = logging.getLogger(__name__)
 
 
 class RulesWatch:
-    """Watches nftables in a thread of its own, from `start` to `stop`. `restored` is told how many attachments were put back, `noticed` that
-    something was deleted.
+    """Watches nftables in a thread of its own, from `start` to `stop`. `restored` is told how many attachments were put back, `noticed`
+    that something was deleted.
     """
 
     def __init__(self, warm: Warm, *, run_dir: str, restored: Callable[[int], None], noticed: Callable[[], None] = lambda: None) -> None:
@@ -70,20 +72,21 @@ class RulesWatch:
         self._events.close()
 
     def _watch(self) -> None:
-        waiting = self._put_back(everything=True)
+        busy = self._put_back(everything=True)
         poll = select.poll()
         for fd in (self._events.fileno(), self._stopping):
             poll.register(fd, select.POLLIN | select.POLLHUP)
         while True:
-            ready = poll.poll(_AGAIN_MS if waiting else None)
+            ready = poll.poll(_AGAIN_MS if busy else None)
             if any(fd == self._stopping for fd, _ in ready):
                 return
             deleted, ours = self._read()
             if deleted:
                 ours = self._wait_for_quiet(poll) or ours
                 self._noticed()
-            if deleted or waiting:
-                waiting = self._put_back(everything=ours or waiting)
+                busy |= self._put_back(everything=ours)
+            elif busy:
+                busy = self._put_back(everything=True, only=busy)
 
     def _read(self) -> tuple[bool, bool]:
         """Read what has been announced: whether anything was deleted, and a table of ours among it. An overflow may have lost that."""
@@ -106,16 +109,16 @@ class RulesWatch:
             ours = self._read()[1] or ours
         return ours
 
-    def _put_back(self, *, everything: bool) -> bool:
-        """Put back what is missing; whether attachments were left out because somebody was working on them."""
+    def _put_back(self, *, everything: bool, only: AbstractSet[str] | None = None) -> AbstractSet[str]:
+        """Put back what is missing; the records of attachments that were left out because somebody was working on them."""
         try:
-            restored, busy = put_back(self._warm, self._run_dir, everything=everything)
+            restored, busy = put_back(self._warm, self._run_dir, everything=everything, only=only)
         except (CniError, OSError) as error:
             log.error("cannot put back what the firewall's reload took: %s", error)
-            return False
+            return frozenset()
         except Exception:
             log.exception("cannot put back what the firewall's reload took, which is a defect")
-            return False
+            return frozenset()
         if restored:
             log.info("put back the firewall elements of %d attachments", restored)
             self._restored(restored)
@@ -130,29 +133,35 @@ def _split(messages: bytes) -> Iterator[tuple[int, bytes]]:
         offset += (max(length, 16) + 3) & ~3
 
 
-def put_back(warm: Warm, run_dir: str, *, everything: bool) -> tuple[int, bool]:
-    """Put back what live attachments need: of the kinds that are lost, or `everything`.
+def put_back(warm: Warm, run_dir: str, *, everything: bool, only: AbstractSet[str] | None = None) -> tuple[int, set[str]]:
+    """Put back what live attachments need: of the kinds that are lost, or `everything`; of all records, or `only` of these (paths).
 
-    Returns how many attachments had such things, and whether others were being worked on.
+    Returns how many attachments had such things, and the records of others that were being worked on.
     """
+    with _world(warm, run_dir) as world:
+        kinds = {name: plugin.kind(name) for plugin in filter(None, map(plugin_named, PLUGINS)) for name in plugin.kinds}
+        lost = {name for name, kind in kinds.items() if everything or kind.lost(world)}
+    restored, busy = 0, set()
+    for name, record in records.every(run_dir) if lost else ():
+        plugin = plugin_named(name)
+        wanted = only is None or record.path in only
+        if wanted and plugin is not None and any(item["kind"] in lost for item in record.items):
+            with AttachmentLock(run_dir, name, record.key, wait=False) as lock, _world(warm, run_dir) as world:
+                if lock.held:
+                    restored += _restore(world, plugin, record, lost)
+                else:
+                    busy.add(record.path)
+    return restored, busy
+
+
+@contextmanager
+def _world(warm: Warm, run_dir: str) -> Iterator[World]:
+    """For one attachment: each may have a container that is entered, whose descriptors are not to add up."""
     handles = WarmHandles(warm, run_dir=run_dir, executable=(0, 0), stderr=2, container=None)
     try:
-        world = World(handles, Request("cni-agent", {}, b""), None)
-        lost = {name for plugin in _plugins() for name in plugin.kinds if everything or plugin.kind(name).lost(world)}
-        restored, busy = 0, False
-        for name, record in records.every(run_dir) if lost else ():
-            plugin = plugin_named(name)
-            if plugin is not None and any(item["kind"] in lost for item in record.items):
-                with AttachmentLock(run_dir, name, record.key, wait=False) as lock:
-                    restored += lock.held and _restore(world, plugin, record, lost)
-                    busy = busy or not lock.held
-        return restored, busy
+        yield World(handles, Request("cni-agent", {}, b""), None)
     finally:
         handles.close()
-
-
-def _plugins() -> Iterator[Plugin]:
-    return filter(None, map(plugin_named, PLUGINS))
 
 
 def _restore(world: World, plugin: Plugin, seen: Record, lost: set[str]) -> bool:

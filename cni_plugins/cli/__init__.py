@@ -5,6 +5,8 @@
     cnictl gc NETWORK             remove what is not in use of one network
     cnictl sweep                  remove what is stale of any network
     cnictl handover [--undo]      give the node back to the reference plugins
+    cnictl overlay status         the overlays that the agent keeps, and what differs from what should be there
+    cnictl overlay check NODE     whether another node is reached, and why not
 
 One module a command: its `add` makes the command's arguments and names the function that runs it. Exit status 0: done. 1: something
 failed, and standard error says what in a sentence. 2: wrong usage.
@@ -18,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cni_plugins import VERSION
-from cni_plugins.cli import attachments, gc, handover, leases, sweep
+from cni_plugins.cli import attachments, gc, handover, leases, overlay, sweep
 from cni_plugins.cli.context import Context
 from cni_plugins.ipam.conf import DATA_DIR
 from cni_plugins.networks import CONF_DIR
@@ -79,7 +81,7 @@ def _parser(build: str) -> argparse.ArgumentParser:
         help=f"directory of host-local's leases; repeatable (default {DATA_DIR}, and those that configurations name)",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (attachments, leases, gc, sweep, handover):
+    for module in (attachments, leases, gc, sweep, handover, overlay):
         module.add(commands, places)
     return parser
 

@@ -17,6 +17,7 @@ MAY_CHANGE = (
     r".* route (local|anycast|broadcast|multicast) .* proto kernel .*",  # the kernel's own echo of an address, seconds after it
     r"node file /var/lib/cni/networks/[^/]+/last_reserved_ip\.\d+",  # where the next search begins
     r"node nftables table ip6? (nat|filter|mangle|raw|security) / .*",  # told by iptables-save, and the better way
+    r"node file /run/cni-plugins/overlays",  # a directory that an agent watches
     r"node file /run/(libpod|containers|runc|netns|lock|mount)\b.*",  # of podman, and of mount
 )
 

@@ -84,7 +84,7 @@ def test_nothing_of_pydantic_but_its_compiled_half_is_in_the_bundle(plugin_dir: 
 
 
 def test_two_builds_of_the_same_sources_are_the_same_to_the_bit(plugin_dir: Path, tmp_path: Path) -> None:
-    for name in ("cni_plugins", "bridge", "packaging", "requirements"):
+    for name in (*bundle.PACKAGES, "packaging", "requirements"):
         shutil.copytree(bundle.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "_frozen"))
     builder.run(tmp_path / "packaging" / "builder.py")
     subprocess.run(["diff", "-r", plugin_dir, tmp_path / "dist" / "bin"], check=True)

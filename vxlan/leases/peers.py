@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from vxlan.leases.schema import Attributes, Lease
 
 
+LEFT_OUT = "is left out:"
+"""What every sentence about a lease has of which no peer can be made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Another node: one subnet of it, the address by which the node is reached, and its VXLAN device's hardware address.
@@ -42,7 +46,7 @@ def peers_of(network: NetworkConfig, ours: Lease, leases: Iterable[Lease]) -> tu
         if not problem and found and twin:
             problem = f"{twin} has {lease.subnets} already"
         if problem:
-            problems.append(f"the lease {lease.key} is left out: {problem}")
+            problems.append(f"the lease {lease.key} {LEFT_OUT} {problem}")
             continue
         if found:
             taken.update(dict.fromkeys(subnets, lease.key))
