@@ -98,8 +98,8 @@ peers: python ## build the reference plugins, cnitool and flannel, which tests a
 test-cluster: python ## network pods in a real two-node Kubernetes cluster (first run: 10 minutes more)
 	@$(PREFLIGHT) cluster
 	@$(MAKE) --no-print-directory build
-	@$(RUN) -m tests.lab.peers cni kubernetes
-	@$(PYTEST) tests/lab/test_cluster.py
+	@$(RUN) -m tests.lab.peers cni flannel kubernetes multus
+	@$(PYTEST) tests/lab/test_cluster.py tests/lab/test_cluster_networks.py tests/lab/test_deploy.py tests/lab/leases
 
 .PHONY: test-vm
 test-vm: python ## test what needs another kernel, in an emulated machine

@@ -80,6 +80,7 @@ def _count(text: str) -> int:
 
 def _serve(options: argparse.Namespace, path: Path) -> None:
     logging.basicConfig(level=options.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
     if options.enter:
         _enter(options.enter)
     overlays = _overlays(options.config)

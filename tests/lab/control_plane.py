@@ -14,11 +14,12 @@ PORT = 6443
 
 
 class ControlPlane:
-    """The control plane on `machine`, which has `address`; started when made."""
+    """The control plane on `machine`, which has `address`; started when made. Nodes get a part each of `pods_network`, if it is given."""
 
-    def __init__(self, machine: Machine, address: str) -> None:
+    def __init__(self, machine: Machine, address: str, *, pods_network: str = "") -> None:
         self.machine = machine
         self.address = address
+        self._pods_network = pods_network
         self.kubeconfig = machine.directory / "kubeconfig.json"
         self._write_credentials()
         self._start_store()
@@ -74,6 +75,7 @@ class ControlPlane:
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--authorization-mode=RBAC",
+            "--allow-privileged=true",
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
             "--disable-admission-plugins=ServiceAccount",
             "--kubelet-preferred-address-types=InternalIP",
@@ -86,10 +88,13 @@ class ControlPlane:
     def _start_controllers(self) -> None:
         common = (f"--kubeconfig={self.kubeconfig}", "--leader-elect=false")
         key = self.machine.directory / "service-accounts.key"
+        subnets = ("--allocate-node-cidrs=true", f"--cluster-cidr={self._pods_network}") if self._pods_network else ()
         self.machine.start(
             "kube-controller-manager",
             peers.program("kube-controller-manager"),
             *common,
+            *subnets,
+            f"--root-ca-file={self.machine.directory}/certificates/apiserver.crt",
             f"--service-account-private-key-file={key}",
             "--controllers=*,-serviceaccount-token-controller",
         )

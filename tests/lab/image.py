@@ -1,4 +1,6 @@
-"""The one container image of the lab, for sandboxes and for containers: busybox, made here, so that no registry is needed."""
+"""The lab's container images, made here, so that no registry is needed: busybox, for sandboxes and for pods, and with it an installer
+of the plugins as `deploy/Containerfile` has it, whose Python is the one that runs the tests.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,24 @@ import hashlib
 import io
 import json
 import platform
+import re
 import shutil
+import subprocess
+import sys
 import tarfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cni_plugins import VERSION
+from tests.support.paths import REPO
+
 NAME = "lab.local/busybox:1"
-APPLETS = ("sh", "sleep", "ip", "ping", "cat", "hostname")
+INSTALLER = f"docker.io/library/cni-plugins:{VERSION}"
+APPLETS = ("sh", "sleep", "ip", "ping", "cat", "hostname", "test", "chroot")
+LOADED = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import node; print(*(m.__file__ for m in sys.modules.values() if hasattr(m, '__file__')))"
+)
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 WAIT_FOR_THE_END = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 1000 & wait $!; done"]
 MEDIA_TYPE = "application/vnd.oci.image"
@@ -20,12 +33,21 @@ MEDIA_TYPE = "application/vnd.oci.image"
 
 def write(path: Path) -> None:
     """Write the image to `path` as an OCI archive (OCI Image Layout 1.0.0). Raises OSError when there is no static busybox."""
-    layer = _layer()
+    _write(path, NAME, _layer(), WAIT_FOR_THE_END)
+
+
+def write_installer(path: Path, plugins: Path) -> None:
+    """Write the installer's image to `path`, with the executables in `plugins`."""
+    entry = [sys._base_executable, "/cni-plugins/node.py"]  # type: ignore[attr-defined]
+    _write(path, INSTALLER, _layer(_installer(plugins)), entry)
+
+
+def _write(path: Path, name: str, layer: bytes, entry: list[str]) -> None:
     config = _json(
         {
             "architecture": ARCHITECTURES[platform.machine()],
             "os": "linux",
-            "config": {"Entrypoint": WAIT_FOR_THE_END, "Env": ["PATH=/bin"]},
+            "config": {"Entrypoint": entry, "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
         }
     )
@@ -37,7 +59,7 @@ def write(path: Path) -> None:
             "layers": [_descriptor(layer, "layer.v1.tar")],
         }
     )
-    names = {"io.containerd.image.name": NAME, "org.opencontainers.image.ref.name": NAME}
+    names = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
     index = _json({"schemaVersion": 2, "manifests": [_descriptor(manifest, "manifest.v1+json") | {"annotations": names}]})
     with tarfile.open(path, "w") as archive:
         for blob in (layer, config, manifest):
@@ -46,7 +68,7 @@ def write(path: Path) -> None:
         _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
 
 
-def _layer() -> bytes:
+def _layer(files: Iterable[tuple[str, Path]] = ()) -> bytes:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as layer:
         for name in ("bin", "tmp"):
@@ -58,7 +80,29 @@ def _layer() -> bytes:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             layer.addfile(link)
+        for name, path in files:
+            layer.add(path.resolve() if path.is_symlink() else path, name.lstrip("/"), recursive=False)
     return data.getvalue()
+
+
+def _installer(plugins: Path) -> Iterator[tuple[str, Path]]:
+    """Names in the image, and where each file is: the plugins and their installer, Python, and what both are linked to."""
+    for path in plugins.rglob("*"):
+        yield f"cni-plugins/bin/{path.relative_to(plugins)}", path
+    for name in ("installer.py", "units.py", "node.py"):
+        yield f"cni-plugins/{name}", REPO / "packaging" / name
+    python = Path(sys._base_executable)  # type: ignore[attr-defined]
+    done = subprocess.run([python, "-I", "-S", "-c", LOADED, REPO / "packaging"], capture_output=True, text=True, check=True)
+    modules = [Path(file) for file in done.stdout.split() if file != "None"]
+    library = [path for path in modules if not path.is_relative_to(REPO)]
+    for path in (python, *library, *_libraries({python, *(path for path in library if path.suffix == ".so")})):
+        yield str(path), path
+
+
+def _libraries(programs: set[Path]) -> set[Path]:
+    """The shared libraries that programs need, with the program that loads them."""
+    done = subprocess.run(["ldd", *map(str, programs)], capture_output=True, text=True, check=False)
+    return {Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", done.stdout, re.MULTILINE)}
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes, *, mode: int = 0o644) -> None:

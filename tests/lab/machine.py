@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -14,7 +16,8 @@ from tests.support.node import Node
 
 TIMEOUT = 120
 SHARED_DIRECTORIES = ("/run", "/var/lib/kubelet")
-PRIVATE_DIRECTORIES = ("/var/lib/kubelet", "/var/log/pods", "/var/log/containers")
+PRIVATE_DIRECTORIES = ("/var/lib/kubelet", "/var/log/pods", "/var/log/containers", "/etc/cni-plugins")
+CABLE = "eth0"
 
 
 class LabError(Exception):
@@ -44,6 +47,8 @@ class Machine:
         self._daemons: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
         directory.mkdir(parents=True)
         try:
+            for path in PRIVATE_DIRECTORIES:
+                self.node.run(["sh", "-ec", f"mkdir -p {path}; mount -t tmpfs lab {path}"])
             self._init = self._boot()
         except BaseException:
             self.node.close()
@@ -57,8 +62,7 @@ class Machine:
 
     def _boot(self) -> subprocess.Popen[bytes]:
         """Start the first process of a new process namespace; the kernel ends all the others with it."""
-        steps = [f"mkdir -p {d} && mount -t tmpfs lab {d}" for d in PRIVATE_DIRECTORIES]
-        steps += [f"mount --make-rshared {d}" for d in SHARED_DIRECTORIES]
+        steps = [f"mount --make-rshared {d}" for d in SHARED_DIRECTORIES]
         steps += ["mkdir -p /run/daemons", "echo ready", "exec sleep infinity < /dev/null > /dev/null 2>&1"]
         own_processes = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private", "--mount-proc"]
         with self.node.inside():
@@ -93,12 +97,17 @@ class Machine:
             raise LabError(f"{self.name}: {' '.join(map(str, words))}: {done.stdout}{done.stderr}")
         return done
 
-    def start(self, name: str, *words: object) -> None:
-        """Start a daemon; its output goes to NAME.log in the machine's directory."""
+    def start(self, name: str, *words: object, env: Mapping[str, str] | None = None) -> None:
+        """Start a daemon; its output goes to NAME.log in the machine's directory. `env` is added to the environment."""
         log = open(self.directory / f"{name}.log", "ab")  # noqa: SIM115 -- closed by stop()
         script = f'echo $$ > /run/daemons/{name}; exec "$@"'
         process = subprocess.Popen(
-            self.command("sh", "-c", script, "sh", *words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            self.command("sh", "-c", script, "sh", *words),
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         self._daemons[name] = process, log
 
@@ -116,13 +125,30 @@ class Machine:
     def plug(self, switch: Machine, addresses: Sequence[str]) -> None:
         """Lay a cable from our eth0, with these addresses in CIDR notation, to a bridge `lan` on `switch`."""
         port = f"port-{self.name}"[:15]
-        cable = ["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(self.pid)]
+        cable = ["ip", "link", "add", port, "type", "veth", "peer", "name", CABLE, "netns", str(self.pid)]
         subprocess.run(["nsenter", "--target", str(switch.pid), "--net", *cable], check=True, timeout=TIMEOUT)
         switch.ip(f"link set {port} master lan up")
-        self.ip(*(f"address add {a} dev eth0{' nodad' if ':' in a else ''}" for a in addresses), "link set eth0 up")
+        self.ip(*(f"address add {a} dev {CABLE}{' nodad' if ':' in a else ''}" for a in addresses), f"link set {CABLE} up")
+
+    def reboot(self) -> None:
+        """Lose power and boot again: all processes are gone, what is in /run, and the network but for the cable. No daemon is started."""
+        self._end_processes()
+        with self.node.inside():
+            for left in Path("/run").iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            Path("/run/netns").mkdir()
+            for link in json.loads(self.node.run(["ip", "-json", "link"]).stdout):
+                if link["ifname"] not in ("lo", CABLE):
+                    self.node.run(["ip", "link", "delete", link["ifname"]], check=False)  # one end of a pair takes the other with it
+        self.node.run(["nft", "flush", "ruleset"])
+        self._init = self._boot()
 
     def close(self) -> None:
         """End every process on the machine and remove its namespaces."""
+        self._end_processes()
+        self.node.close()
+
+    def _end_processes(self) -> None:
         first = os.pidfd_open(self.pid)  # not our child: it ends a moment after the one that we kill
         self._init.kill()
         self._init.wait(TIMEOUT)
@@ -131,4 +157,4 @@ class Machine:
         for process, log in self._daemons.values():
             process.wait(TIMEOUT)
             log.close()
-        self.node.close()
+        self._daemons.clear()

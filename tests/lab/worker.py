@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,26 +51,39 @@ KUBELET: dict[str, Any] = {
 class Worker:
     """A Kubernetes node on `machine`; started when made.
 
-    `plugins` is the directory of the CNI executables, `conflist` the network's configuration list, `archive` the image's file,
-    `kubeconfig` says where the API is, `address` is the machine's own.
+    `plugins` is the directory of the CNI executables, `conflist` the network's configuration list (None: it is written later), `archive`
+    the image's file, `kubeconfig` says where the API is, `address` is the machine's own.
     """
 
-    def __init__(self, machine: Machine, *, address: str, plugins: Path, conflist: dict[str, Any], archive: Path, kubeconfig: Path) -> None:
+    def __init__(
+        self, machine: Machine, *, address: str, plugins: Path, conflist: dict[str, Any] | None, archive: Path, kubeconfig: Path
+    ) -> None:
         self.machine = machine
         self.address = address
         self._kubeconfig = kubeconfig
         self._write_configuration(plugins, conflist)
         self.start_containerd()
-        self._import(archive)
+        self.load(archive)
         self.start_kubelet()
 
-    def _write_configuration(self, plugins: Path, conflist: dict[str, Any]) -> None:
+    def _write_configuration(self, plugins: Path, conflist: dict[str, Any] | None) -> None:
         directory = self.machine.directory
-        with self.machine.node.inside():
-            Path("/etc/cni/net.d/10-pods.conflist").write_text(json.dumps(conflist))
+        if conflist is not None:
+            self.write("/etc/cni/net.d/10-pods.conflist", conflist)
         text = CONTAINERD.format(directory=directory, socket=SOCKET, image=image.NAME, plugins=plugins)
         (directory / "containerd.toml").write_text(text)
         (directory / "kubelet.json").write_text(json.dumps(KUBELET))
+
+    def write(self, path: str, value: Any) -> None:
+        """Write a file of the machine's own, as JSON; its directory is made."""
+        with self.machine.node.inside():
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(json.dumps(value))
+
+    def has(self, path: str) -> bool:
+        """Whether this file is on the machine."""
+        with self.machine.node.inside():
+            return Path(path).exists()
 
     def start_containerd(self) -> None:
         """Start containerd and wait until it answers."""
@@ -104,11 +118,19 @@ class Worker:
         self.start_containerd()
         self.start_kubelet()
 
+    def reboot(self) -> None:
+        """Lose power and boot again, pods included; kubelet makes them anew."""
+        self.machine.reboot()
+        shutil.rmtree(self.machine.directory / "state")  # which is in /run as a rule
+        self.start_containerd()
+        self.start_kubelet()
+
     def ctr(self, *words: object) -> Any:
         """Run containerd's own client in Kubernetes' namespace of containers."""
         return self.machine.run("ctr", "--address", SOCKET, "--namespace", "k8s.io", *words, check=False)
 
-    def _import(self, archive: Path) -> None:
+    def load(self, archive: Path) -> None:
+        """Give containerd the image in an OCI archive."""
         done = self.ctr("images", "import", archive)
         assert done.returncode == 0, f"the image was not imported: {done.stdout}{done.stderr}"
 
