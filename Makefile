@@ -133,6 +133,7 @@ soak: python ## kill calls thousands of times, send an agent 100,000, and look f
 	@$(MAKE) --no-print-directory build peers
 	@CNI_TEST_KILLS=$(KILLS) $(PYTEST) $(PARALLEL) tests/e2e/test_killed.py
 	@CNI_TEST_CALLS=$(CALLS) $(PYTEST) -s tests/e2e/test_agent_soak.py
+	@CNI_TEST_STRIDE=1 $(PYTEST) $(PARALLEL) $(FAULTS) tests/netns/agent
 
 .PHONY: docs
 docs: python ## write docs/schemas and the key tables of docs/plugins from the models

@@ -13,6 +13,7 @@ import pytest
 from cni_plugins.kernel import calls
 from conformance import ledger
 from tests.netns.agent.cuts import Caller
+from tests.netns.faults.scenes import STRIDE
 from tests.netns.plugins.networks import full_bridge, network, records
 from tests.support.netns import Container
 from tests.support.node import Node
@@ -63,7 +64,7 @@ def test_an_add_whose_agent_died_is_finished_by_its_caller(conf: dict[str, Any],
     add, delete = (caller.call(verb, conf, pod) for verb in ("ADD", "DEL"))
     assert caller.here(add).code == caller.here(delete).code == 0
     before = node.ledger()
-    for operations in count():
+    for operations in count(0, STRIDE):
         outcome, died = caller.dying(caller.call("ADD", conf, pod), after(operations))
         assert outcome.code == 0, f"killed after {operations}: {outcome}"
         assert outcome.result["cniVersion"] == "1.1.0"
@@ -83,7 +84,7 @@ def test_a_chained_add_whose_agent_died_is_finished_by_its_caller(node: Node, po
     add, delete = (caller.call(verb, conf, pod) for verb in ("ADD", "DEL"))
     assert caller.here(add).code == caller.here(delete).code == 0
     before, kept = node.ledger(), records()
-    for operations in count():
+    for operations in count(0, STRIDE):
         outcome, died = caller.dying(caller.call("ADD", conf, pod), after(operations))
         assert outcome.code == 0, f"killed after {operations}: {outcome}"
         assert caller.here(caller.call("CHECK", {**conf, "prevResult": outcome.result}, pod)).code == 0, f"killed after {operations}"
@@ -100,7 +101,7 @@ def test_a_del_whose_agent_died_is_finished_by_its_caller(conf: dict[str, Any], 
     add, delete = (caller.call(verb, conf, pod) for verb in ("ADD", "DEL"))
     assert caller.here(add).code == caller.here(delete).code == 0
     before = node.ledger()
-    for operations in count():
+    for operations in count(0, STRIDE):
         assert caller.here(add).code == 0
         outcome, died = caller.dying(delete, after(operations))
         assert outcome.code == 0, f"killed after {operations}: {outcome}"
@@ -116,7 +117,7 @@ def test_an_attachment_that_was_there_before_survives_the_agent_s_death(node: No
     conf = full_bridge()
     assert caller.here(caller.call("ADD", conf, pod)).code == 0
     before = node.ledger()
-    for operations in count():
+    for operations in count(0, STRIDE):
         outcome, died = caller.dying(caller.call("ADD", conf, pod), after(operations))
         assert "is attached already" in outcome.error["msg"], f"killed after {operations}: {outcome}"
         if not died:
