@@ -96,8 +96,8 @@ class Place:
         return json.loads(self.node.run(["ip", "-json", "-details", *words]).stdout or "[]")
 
     def reaches(self, target: str, *, size: int = 1450) -> bool:
-        """Whether a packet of so many bytes gets there and back in one piece."""
-        command = ["ping", "-c1", "-W2", "-M", "do", "-s", str(size - 28), target]
+        """Whether a packet of so many bytes gets there and back in one piece, soon: the other node may still be learning of this one."""
+        command = ["ping", "-c1", "-i0.2", "-w3", "-M", "do", "-s", str(size - 28), target]
         return self.node.run(command, check=False).returncode == 0
 
 
