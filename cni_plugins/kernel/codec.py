@@ -75,12 +75,17 @@ class LazyKinds:
 
 
 class LazyModule:
-    """Plays one module of a package that imports all of them: it is loaded when something of it is asked for."""
+    """Plays one module of a package that imports all of them: it is loaded when something of it is asked for.
+
+    What we don't use of the package has no attributes: then pyroute2 takes a discipline's or a filter's options as bytes, whoever set it up.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        if self._name.rpartition(".")[2] not in _QUEUEING:
+            raise AttributeError(attribute)
         return getattr(module(self._name), attribute)
 
 

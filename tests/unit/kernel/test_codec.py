@@ -91,6 +91,20 @@ def test_messages_are_the_bytes_that_pyroute2_makes(name: str, genuine: type, fi
     assert decoded.get_attr(attrs[0][0]) == attrs[0][1]
 
 
+@pytest.mark.parametrize("kind", ["fq_codel", "htb", "bpf", "matchall", "unheard-of"])
+def test_a_discipline_or_filter_of_somebody_else_s_is_read_without_its_layout(kind: str) -> None:
+    made = tcmsg()
+    made.update({"index": 7, "handle": 1 << 16, "parent": 0xFFFFFFFF})
+    made["attrs"] = [["TCA_KIND", kind], ["TCA_STAB", "01:02"]]
+    made.encode()
+    data = bytearray(made.data)
+    data[20 + 16 + 4 + (len(kind) + 1 + 3 & ~3) + 2] = 2  # TCA_STAB becomes TCA_OPTIONS
+    read = codec.message("tcmsg")(bytes(data))
+    read.decode()
+    assert (read.get_attr("TCA_KIND"), read.get_attr("TCA_OPTIONS")) == (kind, "30:31:3a:30:32")
+    assert not [name for name in codec._modules if name.endswith((f"sched_{kind}", f"cls_{kind}"))]
+
+
 def test_a_program_with_pyroute2_keeps_its_own() -> None:
     assert codec.message("ifinfmsg") is not ifinfmsg
     assert sys.modules["pyroute2.netlink.rtnl.ifinfmsg"].ifinfmsg is ifinfmsg
