@@ -77,7 +77,7 @@ class LazyKinds:
 class LazyModule:
     """Plays one module of a package that imports all of them: it is loaded when something of it is asked for.
 
-    What we don't use of the package has no attributes: then pyroute2 takes a discipline's or a filter's options as bytes, whoever set it up.
+    What we don't use of the package has no attributes: pyroute2 then takes a discipline's or a filter's options as bytes.
     """
 
     def __init__(self, name: str) -> None:
