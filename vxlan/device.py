@@ -61,18 +61,22 @@ class Device(Resource["int"]):
     def apply(self, world: World, att: Attachment) -> int:
         """Make it, or mend what differs. Raises Conflict or KernelRefused."""
         with overlay_lock(world, network_key(att.network)):
-            self.refuse(world, att)
-            device = vxlan.find(world.host, self.side.device)
-            if device is not None and list(self._unchangeable(device)):
-                world.host.delete_link(device.index)
-                device = None
-            try:
-                if device is None:
-                    device = self._create(world, att)
-                self._mend(world, att, device)
-            except NetlinkError as error:
-                raise KernelRefused(f"VXLAN device {self.side.device}: {error}") from None
-            return device.index
+            return self.apply_locked(world, att)
+
+    def apply_locked(self, world: World, att: Attachment) -> int:
+        """As `apply`, for one who holds the network's lock."""
+        self.refuse(world, att)
+        device = vxlan.find(world.host, self.side.device)
+        if device is not None and list(self._unchangeable(device)):
+            world.host.delete_link(device.index)
+            device = None
+        try:
+            if device is None:
+                device = self._create(world, att)
+            self._mend(world, att, device)
+        except NetlinkError as error:
+            raise KernelRefused(f"VXLAN device {self.side.device}: {error}") from None
+        return device.index
 
     def _create(self, world: World, att: Attachment) -> Vxlan:
         """Make it as a draft, which gets its name and the mark in one request."""

@@ -179,11 +179,16 @@ def clear(world: World, network: str, networks: list[Cidr]) -> bool:
     """
     key = network_key(network)
     with overlay_lock(world, key):
-        if _attachments(_users(world, key)):
+        if used(world, network):
             return False
         delete_routes(world, networks)
         _dismantle(world, key)
         return True
+
+
+def used(world: World, network: str) -> bool:
+    """Whether a network has attachments; who holds its lock knows that it stays so."""
+    return bool(_attachments(_users(world, network_key(network))))
 
 
 def items_of(world: World, key: bytes) -> list[Item]:

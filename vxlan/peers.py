@@ -110,12 +110,16 @@ class Peers(Resource["list[str]"]):
     def apply(self, world: World, att: Attachment) -> list[str]:
         """Program what differs. What the kernel refuses of one peer does not keep the others; it is told in the fact."""
         with overlay_lock(world, network_key(att.network)):
-            index, _ = self._device(world, att)
-            differences = self.compare(world, att)
-            try:
-                differences.mend(world.host, index)
-            except NetlinkError:
-                return self.problems + self._one_by_one(world, att, index)
+            return self.apply_locked(world, att)
+
+    def apply_locked(self, world: World, att: Attachment) -> list[str]:
+        """As `apply`, for one who holds the network's lock."""
+        index, _ = self._device(world, att)
+        differences = self.compare(world, att)
+        try:
+            differences.mend(world.host, index)
+        except NetlinkError:
+            return self.problems + self._one_by_one(world, att, index)
         return self.problems
 
     def _one_by_one(self, world: World, att: Attachment, index: int) -> list[str]:

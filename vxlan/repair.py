@@ -13,7 +13,7 @@ from cni_plugins.protocol.attachment import network_key
 from cni_plugins.protocol.errors import CniError
 from vxlan import overlay as users
 from vxlan.device import Device, NoDevice
-from vxlan.marks import AGENT, overlay_lock, read_mark
+from vxlan.marks import AGENT, PLUGIN, overlay_lock, read_mark
 from vxlan.overlay import Share
 from vxlan.peers import Peers
 from vxlan.sides import Underlay
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from vxlan.state import Overlay
 
 _SHOWN = 3
+
+
+class Unused(Exception):
+    """An overlay of the plugin's has no attachments: the last DEL has taken it, and nothing of it may come back."""
 
 
 class Report:
@@ -67,7 +71,7 @@ def repair(world: World, overlay: Overlay, *, maker: str = AGENT) -> Report:
     """Look at what is there, and mend what differs.
 
     What is made bears the mark of its `maker`. An overlay of the PLUGIN's is its attachments': the agent is no user of it, and how it is
-    masqueraded is restored from their records.
+    masqueraded is restored from their records. Raises Unused when there is something to mend of it, and nobody whom it is for.
     """
     return _Pass(world, overlay, mend=True, maker=maker).run()
 
@@ -81,6 +85,7 @@ class _Pass:
         self._mend = mend
         self._maker = maker
         self._att = users.agent_of(overlay.name)
+        self._key = network_key(overlay.name)
         self._report = Report()
 
     def run(self) -> Report:
@@ -135,7 +140,9 @@ class _Pass:
             return
         self._report.found.append(found)
         if self._mend:
-            after = device.apply(self._world, self._att)
+            with overlay_lock(self._world, self._key):
+                self._heed_users()
+                after = device.apply_locked(self._world, self._att)
             self._report.done.append(f"{side.device} is {'mended' if before == after else 'made anew'}")
 
     def _peers(self, side: Side) -> None:
@@ -146,17 +153,24 @@ class _Pass:
             return
         self._report.found += differences.found
         if self._mend:
-            self._report.problems += peers.apply(self._world, self._att)
+            with overlay_lock(self._world, self._key):
+                self._heed_users()
+                self._report.problems += peers.apply_locked(self._world, self._att)
             counts = ((len(differences.missing), "put in"), (len(differences.surplus), "taken out"))
             self._report.done += [f"{count} {'entry' if count == 1 else 'entries'} {what}" for count, what in counts if count]
         else:
             self._report.problems += peers.problems
 
+    def _heed_users(self) -> None:
+        """Under the lock that DEL takes away the last user with: from here on it is known what a DEL meets, and removes."""
+        if self._maker == PLUGIN and not users.used(self._world, self._overlay.name):
+            raise Unused
+
     def _other_devices(self) -> None:
         """VXLAN devices that the agent made for this overlay when it had another VNI, or another family."""
         wanted = {side.device for side in self._report.sides}
         for device in vxlan.devices(self._world.host):
-            if device.name not in wanted and read_mark(device.alias) == (network_key(self._overlay.name), AGENT):
+            if device.name not in wanted and read_mark(device.alias) == (self._key, AGENT):
                 self._world.host.delete_link(device.index)
                 self._report.found.append(f"{device.name} is of an earlier configuration")
                 self._report.done.append(f"{device.name} is deleted")

@@ -17,6 +17,7 @@ from cni_plugins.protocol.errors import CniError
 from vxlan import overlay as users
 from vxlan.marks import PLUGIN
 from vxlan.peerlist import PeerFile
+from vxlan.repair import Unused
 from vxlan.state import Overlay
 
 TYPE_CHECKING = False
@@ -156,6 +157,8 @@ class Follower:
         with warm_world(self._warm, self._run_dir) as world:
             if users.clear(world, wanted.name, networks):
                 return
-            report = self._passes.make(world, wanted, maker=PLUGIN)
-            users.clear(world, wanted.name, networks)  # the last DEL may have come in between
+            try:
+                report = self._passes.make(world, wanted, maker=PLUGIN)
+            except Unused:
+                return
         self._passes.complain([*problems, *report.problems], about="kernel")
