@@ -90,8 +90,9 @@ def fetch(missing: Sequence[Need]) -> None:
     print(f"installing {' '.join(packages(missing))}", file=sys.stderr)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ("install", "--yes", "--no-install-recommends", *packages(missing))
+    patient = ("-o", "DPkg::Lock::Timeout=300")  # somebody else may be installing something, for so many seconds
     for arguments in (("update",), install):
-        subprocess.run(["apt-get", "-qq", *arguments], env=environment, stdout=sys.stderr, check=False)
+        subprocess.run(["apt-get", "-qq", *patient, *arguments], env=environment, stdout=sys.stderr, check=False)
 
 
 def complaint(target: str) -> str:

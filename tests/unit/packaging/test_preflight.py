@@ -53,7 +53,7 @@ def test_root_on_debian_gets_what_is_missing_and_nothing_else(monkeypatch: pytes
     monkeypatch.setattr(preflight, "is_there", lambda what: what in present)
     monkeypatch.setattr(subprocess, "run", apt)
     assert preflight.complaint("demo") == ""
-    assert [command[2:] for command in ran if command[0] == "apt-get"] == [
+    assert [command[4:] for command in ran if command[0] == "apt-get"] == [
         ["update"],
         ["install", "--yes", "--no-install-recommends", "nftables"],
     ]
