@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.multus_lite.api_server import ApiServer, Certificates, make_certificates
+from tests.netns.multus_lite.api_server import ApiServer
+from tests.netns.multus_lite.certificates import Certificates, make_certificates
 from tests.netns.multus_lite.scene import ARGS, Scene
 from tests.support.inprocess import InProcess
 from tests.support.node import Node
@@ -32,7 +33,7 @@ def api(scene: Scene, certificates: Certificates, tmp_path: Path) -> Iterator[Ap
     server = ApiServer(certificates)
     server.pod()
     scene.delegates = scene.delegates[:1]
-    scene.keys = {"kubeconfig": str(server.kubeconfig(tmp_path / "kubeconfig")), "apiTimeout": 5}
+    scene.keys = {"kubeconfig": str(server.kubeconfig(tmp_path / "kubeconfig")), "apiTimeout": 30}
     scene.args = ARGS
     yield server
     server.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from conformance import ledger
 from multus_lite import devices
 from tests.netns.multus_lite.api_server import ApiServer
 from tests.netns.multus_lite.foreign import Foreign
-from tests.netns.multus_lite.scene import SHARED, STATE, Scene, bridge, chain, leases, links, states
+from tests.netns.multus_lite.scene import SHARED, Scene, bridge, chain, leases, links
 
 POD = "/api/v1/namespaces/default/pods/web"
 CAPABLE = dict.fromkeys(("ips", "mac", "portMappings", "bandwidth", "deviceID", "infinibandGUID"), True)
@@ -222,72 +221,6 @@ def test_devices_that_the_kubelet_allotted_are_handed_out_in_order(
     ]
 
 
-@pytest.mark.parametrize("gone", ["missing", "another", "refused"])
-def test_container_of_a_pod_that_is_gone_gets_no_network(api: ApiServer, scene: Scene, gone: str) -> None:
-    if gone == "missing":
-        api.pods.clear()
-    elif gone == "another":
-        api.pod(uid="uid-2")
-    else:
-        api.unwell = [("GET", 403)]
-    before = scene.node.ledger()
-    assert scene.call("ADD").error["code"] == (7 if gone == "refused" else 11)
-    assert ledger.diff(before, scene.node.ledger(), ignore=SHARED) == []
-    scene.good("DEL")
-
-
-def test_mirror_of_a_static_pod_has_a_uid_of_its_own(api: ApiServer, scene: Scene) -> None:
-    api.pod(uid="mirror", **{"kubernetes.io/config.source": "file"})
-    scene.good("ADD")
-    assert api.status()
-
-
-def test_server_that_is_busy_is_asked_again(api: ApiServer, scene: Scene) -> None:
-    api.unwell = [("GET", 503), ("GET", 0), ("GET", 429), ("PATCH", 500)]
-    scene.good("ADD")
-    assert api.status()
-    assert api.unwell == []
-
-
-@pytest.mark.parametrize("how", ["silent", "not there", "busy"])
-def test_add_never_waits_longer_for_the_api_than_it_may(api: ApiServer, scene: Scene, how: str) -> None:
-    if how == "silent":
-        api.hold.set()
-    elif how == "not there":
-        api.stop()
-    else:
-        api.unwell = [("GET", 503)] * 1000
-    before = scene.node.ledger()
-    begun = monotonic()
-    error = scene.call("ADD", apiTimeout=1).error
-    assert error["code"] == 11
-    assert f"did not answer GET {POD}" in error["msg"]
-    assert monotonic() - begun < 30  # and not the minutes that TCP waits
-    assert ledger.diff(before, scene.node.ledger(), ignore=SHARED) == []
-    if how == "not there":
-        api.start()
-
-
-@pytest.mark.parametrize("status", [403, 409, 422, 500])
-def test_failure_to_write_the_status_undoes_everything(api: ApiServer, scene: Scene, status: int) -> None:
-    api.define("two", chain(2))
-    api.annotate("two")
-    api.unwell = [("PATCH", status)] * 1000
-    before = scene.node.ledger()
-    assert "PATCH" in scene.call("ADD", apiTimeout=1).error["msg"]
-    assert ledger.diff(before, scene.node.ledger(), ignore=SHARED) == []
-
-
-def test_pod_that_vanishes_while_it_is_attached_is_no_failure(api: ApiServer, scene: Scene) -> None:
-    api.unwell = [("PATCH", 404)]
-    scene.good("ADD")
-
-
-def test_event_that_cannot_be_written_fails_nothing(api: ApiServer, scene: Scene) -> None:
-    api.unwell = [("POST", 403)]
-    scene.good("ADD")
-
-
 def test_failed_network_is_told_on_the_pod(api: ApiServer, scene: Scene, foreign: Foreign) -> None:
     foreign.answers("ADD")
     api.define("bad", {"name": "bad", "type": "foreign"})
@@ -296,88 +229,3 @@ def test_failed_network_is_told_on_the_pod(api: ApiServer, scene: Scene, foreign
     assert scene.call("ADD").error["code"] == 77
     assert [event["message"] for event in api.events] == ["network default/bad (net1): foreign: told to fail"]
     assert ledger.diff(before, scene.node.ledger(), ignore=SHARED) == []
-
-
-@pytest.mark.parametrize("reachable", [True, False])
-def test_delete_of_an_attachment_whose_state_is_lost_asks_for_the_pod_if_it_can(api: ApiServer, scene: Scene, *, reachable: bool) -> None:
-    api.define("two", chain(2))
-    api.annotate("two")
-    before = scene.node.ledger()
-    scene.good("ADD")
-    for path in (*STATE.rglob("*"), *Path("/run/cni-plugins/records").iterdir()):
-        if path.is_file() and path.suffix != ".host-local":
-            path.unlink()
-    if not reachable:
-        api.stop()
-    log = Path("/run/multus.log")
-    scene.good("DEL", logFile=str(log), logToStderr=False)
-    assert not states()
-    if reachable:
-        assert ledger.diff(before, scene.node.ledger(), ignore=(*SHARED, "node file /run/multus.log")) == []
-    else:
-        assert "did not answer" in log.read_text()
-        assert set(links(scene.pod)) == {"net1"}
-        api.start()
-
-
-@pytest.mark.parametrize("as_yaml", [False, True])
-@pytest.mark.parametrize("by", ["token", "token file", "certificate", "certificate data"])
-def test_credentials_of_a_kubeconfig(api: ApiServer, scene: Scene, tmp_path: Path, *, by: str, as_yaml: bool) -> None:
-    import base64
-
-    (tmp_path / "token").write_text("the-token-of-the-day\n")
-    pems = api.certificates
-    users: dict[str, dict[str, Any]] = {
-        "token": {"token": "the-token-of-the-day"},
-        "token file": {"tokenFile": "token"},
-        "certificate": {"client-certificate": str(pems.client), "client-key": str(pems.client_key)},
-        "certificate data": {
-            "client-certificate-data": base64.b64encode(pems.client.read_bytes()).decode(),
-            "client-key-data": base64.b64encode(pems.client_key.read_bytes()).decode(),
-        },
-    }
-    api.kubeconfig(tmp_path / "kubeconfig", user=users[by], as_yaml=as_yaml)
-    scene.good("ADD")
-    assert api.status()
-
-
-def test_pods_own_credentials_are_used_where_there_is_no_kubeconfig(
-    api: ApiServer, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from multus_lite import kubeconfig
-
-    (tmp_path / "token").write_text("the-token-of-the-day")
-    (tmp_path / "ca.crt").write_bytes(api.certificates.ca.read_bytes())
-    monkeypatch.setattr(kubeconfig, "SERVICE_ACCOUNT", str(tmp_path))
-    env = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(api.port)}
-    scene.good("ADD", kubeconfig="", env=env)
-    assert api.status()
-
-
-@pytest.mark.parametrize(
-    ("user", "cluster", "said"),
-    [
-        ({"token": "yesterdays"}, {}, "401"),
-        ({"exec": {"command": "x"}}, {}, "the user has 'exec'"),
-        ({"client-certificate-data": "?"}, {}, "client-certificate-data: not base64"),
-        ({"client-certificate-data": "eA==", "client-key-data": "eA=="}, {}, "cannot be read"),
-        (None, {"certificate-authority-data": ""}, "its certificate is not to be trusted"),
-        (None, {"tls-server-name": "elsewhere"}, "its certificate is not to be trusted"),
-        (None, {"server": "ftp://x"}, "'ftp://x' is not https://HOST:PORT"),
-        (None, {"server": "https://x:y"}, "'y' is not a port"),
-    ],
-)
-def test_kubeconfig_that_cannot_work_is_named(
-    api: ApiServer, scene: Scene, tmp_path: Path, *, user: dict[str, Any] | None, cluster: dict[str, Any], said: str
-) -> None:
-    api.kubeconfig(tmp_path / "kubeconfig", user=user, **cluster)
-    error = scene.call("ADD").error
-    assert said in error["msg"]
-    assert error["code"] == 7
-    assert leases() == set()
-
-
-def test_certificate_of_the_server_can_go_unchecked(api: ApiServer, scene: Scene, tmp_path: Path) -> None:
-    unchecked: dict[str, Any] = {"certificate-authority-data": "", "insecure-skip-tls-verify": True}
-    api.kubeconfig(tmp_path / "kubeconfig", **unchecked)
-    scene.good("ADD")
