@@ -69,7 +69,7 @@ class Manager:
         self._rivalry = Backoff(first=0.05, most=60)
         self._cursor: str | None = None
         turns = {"lease": (self._keeper, Backoff()), "peers": (self._watcher, Backoff(most=10))}
-        self._threads = [threading.Thread(target=self._forever, args=turn, name=f"{name}-{what}") for what, turn in turns.items()]
+        self._threads = {what: threading.Thread(target=self._forever, args=turn, name=f"{name}-{what}") for what, turn in turns.items()}
 
     @property
     def view(self) -> View:
@@ -85,7 +85,7 @@ class Manager:
 
     def start(self) -> None:
         """Begin; returns at once."""
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.start()
 
     def refresh(self) -> None:
@@ -103,16 +103,21 @@ class Manager:
         self._stopped.set()
         self._kick.set()
         self._acquired.set()
+        if release:
+            self._give_back()
+        self._store.close()
+        for thread in self._threads.values():
+            _await(thread)
+
+    def _give_back(self) -> None:
+        """Release the lease when the keeper has ended: it may be about to acquire one."""
+        _await(self._threads["lease"])
         lease = self._state.lease
-        if release and lease:
+        if lease:
             try:
                 self._store.release(lease)
             except CniError as error:
                 log.warning("%s: the lease of %s is not given back: %s", self._name, lease.subnets, error.msg)
-        self._store.close()
-        for thread in self._threads:
-            if thread.ident:
-                thread.join()
 
     # The keeper
 
@@ -127,9 +132,8 @@ class Manager:
 
     def _keeper(self, pauses: Backoff) -> None:
         self._kick.clear()
-        early = self._state.not_before - time.monotonic()
-        if early > 0:
-            self._stopped.wait(early)
+        if self._stopped.wait(max(self._state.not_before - time.monotonic(), 0)):
+            return
         try:
             self._keep()
         except LeaseLost as error:
@@ -281,6 +285,12 @@ class Manager:
                 self._publish(view)
             except Exception:
                 log.exception("%s: what is known now was not taken in", self._name)
+
+
+def _await(thread: threading.Thread) -> None:
+    """Wait for a thread to end, if it has been started."""
+    if thread.ident:
+        thread.join()
 
 
 def _same(ours: Lease, found: Lease | None) -> bool:

@@ -20,7 +20,7 @@ from vxlan.leases.schema import Attributes, Lease, Subnets, Vtep
 from vxlan.leases.store import Change, Claim, CursorLost, LeaseLost, Put, Removed, Snapshot, StoreUnavailable
 from vxlan.leases.view import View
 
-SECONDS = 20
+SECONDS = 60
 NETWORK = NetworkConfig.parse(json.dumps({"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan"}}), source="the test")
 
 
@@ -193,6 +193,46 @@ def test_whatever_goes_wrong_the_lease_is_asked_for_again(script: Script, error:
     assert view.away_since is None
     assert len(script.acquired) == 3
     manager.close(release=True)
+
+
+def test_a_lease_that_is_being_acquired_when_the_manager_ends_is_given_back(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    attributes = lease(1).attributes
+    assert attributes
+    manager = Manager(script, lambda network: attributes)
+    acquire, written, released = script.acquire, threading.Event(), list[Lease]()
+
+    def slowly(claim: Claim) -> Lease:
+        written.set()
+        manager._acquired.wait()  # as long as nobody gives up
+        return acquire(claim)
+
+    monkeypatch.setattr(script, "acquire", slowly)
+    monkeypatch.setattr(script, "release", released.append)
+    manager.start()
+    assert written.wait(SECONDS)
+    manager.close(release=True)
+    assert [one.key for one in released] == [lease(1).key]
+
+
+def test_a_manager_ends_whenever_it_is_told_to(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also between two turns of the keeper, which may have a day to wait for the next."""
+    attributes = lease(1).attributes
+    assert attributes
+    manager = Manager(script, lambda network: attributes)
+    clear, closing = manager._kick.clear, list[threading.Thread]()
+
+    def meanwhile() -> None:
+        if not closing:
+            closing.append(threading.Thread(target=manager.close))
+            closing[0].start()
+            assert manager._acquired.wait(SECONDS)  # it has told everybody
+        clear()
+
+    monkeypatch.setattr(manager._kick, "clear", meanwhile)
+    manager.start()
+    manager._threads["lease"].join(SECONDS)
+    assert not manager._threads["lease"].is_alive()
+    closing[0].join()
 
 
 def test_a_subscriber_that_fails_does_not_end_the_watch(script: Script) -> None:
