@@ -4,6 +4,7 @@ Both go with the link.
 
 from __future__ import annotations
 
+from cni_plugins.kernel import sysctl
 from cni_plugins.kernel.rtnl import NetlinkError
 from cni_plugins.plan.resource import Drift, Resource
 from cni_plugins.protocol.errors import Conflict, KernelRefused
@@ -37,6 +38,8 @@ class HostEnd(Resource["None"]):
     def apply(self, world: World, att: Attachment) -> None:
         """Addresses first, since routes are sent from them; all in one request, up included."""
         index = self.pair.index
+        if any(gateway.family == 6 for gateway in self._gateways()):
+            self._be_heard_at_once()
         routes = self._routes(index)
         try:
             with world.host.batch():
@@ -49,6 +52,13 @@ class HostEnd(Resource["None"]):
             if error.errno == _EEXIST:
                 raise Conflict(f"{self.pair.host.name}: {error}", "another link of this node has a route to this address") from None
             raise KernelRefused(f"{self.pair.host.name}: {error}") from None
+
+    def _be_heard_at_once(self) -> None:
+        """While the kernel looks for duplicates of the link-local address it asks for no neighbour, and what is forwarded has to wait.
+
+        It begins to look when the container's end goes up, which is later.
+        """
+        sysctl.write(f"net/ipv6/conf/{self.pair.host.name}/accept_dad", "0", optional=True)
 
     def _gateways(self) -> list[Cidr]:
         return list({parse_address(ip.gateway): None for ip in self.ips if ip.gateway})
