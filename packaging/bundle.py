@@ -1,8 +1,7 @@
 """What goes into the executables' contents directory, and the name of a build. Used by the PyInstaller spec and by the tests.
 
-PyInstaller follows import statements. Two packages are kept from it, because we run single modules of theirs without the package
-around them: pyroute2 (see cni_plugins.kernel.codec) and pydantic_core (see cni_plugins.model.frozen). Followed, they would bring
-all of pyroute2 and the Python half of pydantic.
+PyInstaller follows import statements. One package is kept from it, because we run a single module of it without the package around
+it: pydantic_core (see cni_plugins.model.frozen). Followed, it would bring the Python half of pydantic.
 
 A build's name is the version and a hash of all that it is made from, so that two different builds never share a directory.
 """
@@ -51,7 +50,7 @@ EXCLUDED = (
     "unicodedata", "unittest", "urllib", "uuid", "zipfile", "zlib",
 )  # fmt: skip
 
-#: Never needed by the programs for people. pyroute2 is among the plugins' modules, less the package around it.
+#: Never needed by the programs for people.
 NOT_IN_TOOLS = (
     "_pydecimal", "doctest", "lib2to3", "multiprocessing", "pydoc", "pyroute2", "setuptools", "sqlite3",
     "tkinter", "twisted", "unittest", "xmlrpc",
@@ -108,21 +107,6 @@ def pydantic_core_extension() -> tuple[str, str]:
     return str(file), "pydantic_core"
 
 
-def pyroute2_modules() -> dict[str, tuple[bool, bytes]]:
-    """The modules of pyroute2 that `codec` runs: name -> (is a package, marshalled code). The package's own `__init__` is empty."""
-    from cni_plugins.kernel import codec
-
-    root = _package_directory("pyroute2").parent
-    modules = {"pyroute2": (True, marshal.dumps(compile("", "pyroute2", "exec")))}
-    for name in codec.MODULES:
-        path = root.joinpath(*name.split("."))
-        modules[name] = _compiled(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"), root)
-        if path.is_dir() and name.endswith(".plugins"):
-            for kind in sorted(path.glob("[!_]*.py")):
-                modules[f"{name}.{kind.stem}"] = _compiled(kind, root)
-    return modules
-
-
 def _package_directory(name: str) -> Path:
     spec = find_spec(name)
     assert spec is not None
@@ -130,26 +114,19 @@ def _package_directory(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _compiled(path: Path, root: Path) -> tuple[bool, bytes]:
-    code = compile(path.read_bytes(), str(path.relative_to(root)), "exec", dont_inherit=True, optimize=2)
-    return path.name == "__init__.py", marshal.dumps(code)
-
-
 def write_modules(
     target: Path,
     *,
     datas: Iterable[Entry],
     binaries: Iterable[Entry],
-    more: dict[str, tuple[bool, bytes]] | None = None,
     less: Iterable[Entry] = (),
 ) -> list[Entry]:
     """Write a bundle's modules into one file (its form: see boot.py) and return the data files that stay files.
 
-    datas: PyInstaller's data files, among them a .pyc for each module; binaries: its shared libraries and extensions; more:
-    further modules, as from `pyroute2_modules`; less: data files of a bundle that is there beside this one. Only the second bundle has
-    codecs: the plugins work in UTF-8.
+    datas: PyInstaller's data files, among them a .pyc for each module; binaries: its shared libraries and extensions; less: data files
+    of a bundle that is there beside this one. Only the second bundle has codecs: the plugins work in UTF-8.
     """
-    modules = dict(more or {})
+    modules = {}
     others = {entry[0] for entry in less}
     rest = []
     for entry in datas:

@@ -12,6 +12,7 @@ from errno import EINVAL, ENOENT
 
 from cni_plugins.kernel.attributes import attribute, nested, parse
 from cni_plugins.kernel.nfnetlink import Nfnetlink, attributes_of, message
+from cni_plugins.kernel.rtnl import NLM_F_ACK, NLM_F_DUMP
 from cni_plugins.protocol.ip import format_address
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ _ORIGINAL_FLAGS = 1
 _BY_PROTOCOL, _BY_DESTINATION_PORT = 1 << 3, 1 << 5
 _AF = {4: AF_INET, 6: AF_INET6}
 _FEW = 4
+_LIST = NLM_F_ACK | NLM_F_DUMP
 
 
 class Flow:
@@ -54,7 +56,7 @@ def flows(netfilter: Nfnetlink, family: int, ports: set[int]) -> list[Flow]:
     lists = [_flags(_BY_PROTOCOL | _BY_DESTINATION_PORT, port) for port in ports] if len(ports) <= _FEW else [_flags(_BY_PROTOCOL, 0)]
     found = []
     for wanted in lists:
-        request = message(_CTNETLINK, _GET, "list UDP flows", family=_AF[family], attributes=wanted, dump=True, tolerated=(EINVAL,))
+        request = message(_CTNETLINK, _GET, "list UDP flows", family=_AF[family], attributes=wanted, flags=_LIST, tolerated=(EINVAL,))
         found += [_flow(family, attributes_of(answer)) for answer in netfilter.dump(request)]
     return [flow for flow in found if flow and flow.port in ports]
 

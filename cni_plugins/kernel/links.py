@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _struct import Struct
-from errno import ENODEV
+from errno import EAFNOSUPPORT, ENODEV
 
 from cni_plugins.kernel.attributes import number, parse, text
 from cni_plugins.kernel.rtnl import (
@@ -36,6 +36,7 @@ _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP = 18, 20, 27
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
 _BR_VLAN_FILTERING, _BR_VLAN_DEFAULT_PVID = 7, 39
+_IN6_ADDR_GEN_MODE_NONE = 1
 _OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")
 
 
@@ -142,6 +143,14 @@ def _port_data(hairpin: bool | None, isolated: bool | None) -> list[Any] | None:
     return ["IFLA_LINKINFO", {"attrs": [["IFLA_INFO_SLAVE_KIND", "bridge"], ["IFLA_INFO_SLAVE_DATA", {"attrs": port}]]}]
 
 
+def _without_ipv6(index: int) -> Request:
+    """Keep the kernel from giving a link an IPv6 address by itself. Where there is no IPv6 it won't."""
+    mode = ["IFLA_INET6_ADDR_GEN_MODE", _IN6_ADDR_GEN_MODE_NONE]
+    attrs = [["IFLA_AF_SPEC", {"attrs": [["AF_INET6", {"attrs": [mode]}]]}]]
+    what = f"change how link {index} gets addresses"
+    return encode("ifinfmsg", RTM_SETLINK, what, fields={"index": index}, attrs=attrs, tolerated=(EAFNOSUPPORT,))
+
+
 class Links(Channel):
     """The part of `Netlink` that has to do with links."""
 
@@ -210,7 +219,8 @@ class Links(Channel):
 
         `master` is the index of the bridge that this end is to be a port of, `hairpin` and `isolated` what port; `mtu` holds for
         both ends. The other end comes up down: the kernel refuses to open it before the pair is complete. The kernel takes no
-        `alias` while it creates, so that is a second request; if it fails, the pair is deleted again.
+        `alias` while it creates, so that is a second request; if it fails, the pair is deleted again. A bridge's port gets no IPv6
+        address, which nobody could use, and whose routes cost the more the more ports there are.
         Raises NetlinkError (EEXIST if either name is taken).
         """
         peer = _present(IFLA_IFNAME=peer_name, IFLA_NET_NS_FD=peer_netns, IFLA_ADDRESS=peer_mac, IFLA_MTU=mtu)
@@ -218,11 +228,12 @@ class Links(Channel):
         attrs = _present(IFLA_IFNAME=name, IFLA_ADDRESS=mac, IFLA_MTU=mtu, IFLA_MASTER=master, IFLA_LINKINFO={"attrs": info})
         link = self._create(name, f"create veth {name} with its other end {peer_name}", attrs=attrs, up=up)
         port = _port_data(hairpin, isolated)
-        if alias is None and port is None:
-            return link
+        more = _present(IFLA_IFALIAS=alias) + ([port] if port else [])
+        requests = [encode("ifinfmsg", RTM_NEWLINK, f"set up veth {name}", fields={"index": link.index}, attrs=more)] if more else []
+        if master is not None:
+            requests.append(_without_ipv6(link.index))
         try:
-            more = _present(IFLA_IFALIAS=alias) + ([port] if port else [])
-            self.ask(encode("ifinfmsg", RTM_NEWLINK, f"set up veth {name}", fields={"index": link.index}, attrs=more))
+            self.ask(*requests)
         except BaseException:
             self.delete_link(link.index)
             raise

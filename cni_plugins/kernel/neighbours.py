@@ -1,8 +1,7 @@
 """Neighbours (ARP and neighbour discovery) and the forwarding database of a VXLAN device (rtnetlink(7), RTM_*NEIGH).
 
 Functions over a routing socket, not a part of `Netlink`: an overlay alone has a use for them, and every cold call would pay for the
-import. A thousand peers have two thousand of these, all of one small layout, so they are packed and read here by hand: by pyroute2's
-message class it takes ten times as long.
+import. A thousand peers have two thousand of these, all of one small layout, so they are packed and read here by hand, past the tables.
 """
 
 from __future__ import annotations

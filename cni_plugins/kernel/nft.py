@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_plugins.kernel.clib import Library, Pointer
     from cni_plugins.kernel.nfnetlink import Nfnetlink
+    from cni_plugins.kernel.rtnl import Request
 
 _LIBRARY = "libnftables.so.1"
 _NUMERIC = 1 << 7 | 1 << 8 | 1 << 9
@@ -161,6 +162,15 @@ class Nft:
         if status:
             raise NftError(said.decode(errors="replace"))
         return printed.decode(errors="replace")
+
+    def change(self, *requests: Request) -> None:
+        """Put elements in and take some out (see elements.py), all or none, without libnftables. Raises NftError."""
+        try:
+            refused = self.netfilter.transact(*requests)
+        except OSError as error:
+            raise NftError(f"Error: {error}") from error
+        if refused:
+            raise NftError("\n".join(f"Error: {one}" for one in refused))
 
     def elements(self, kind: str, name: str) -> list[Element]:
         """List the elements of a `kind` ("set" or "map") called `name` ("inet cni owners"). Raises NftError."""

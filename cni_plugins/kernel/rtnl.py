@@ -10,17 +10,20 @@ taken again (containernetworking/plugins#1121).
 
 from __future__ import annotations
 
-from _struct import pack_into, unpack_from
+from _struct import pack, pack_into, unpack_from
 from errno import EINTR
 from posix import strerror
 
-from cni_plugins.kernel import calls, codec
+from cni_plugins.kernel import calls
+from cni_plugins.kernel.layouts import LAYOUTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any
+
+    from cni_plugins.kernel.codec import Message
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -31,7 +34,7 @@ NLM_F_DUMP = 0x300
 NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
 NLM_F_ACK_TLVS = 0x200
 
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLMSGERR_ATTR_MSG = 1
 _HEADER = 16
 _PER_SEND = 64
@@ -73,29 +76,24 @@ def encode(
     flags: int = 0,
     tolerated: Sequence[int] = (),
 ) -> Request:
-    """Encode a request with pyroute2's message class `layout`.
+    """A request whose body has the `layout` of that name (see layouts.py).
 
-    `kind` is one of RTM_*, `what` says what is attempted ("delete link veth1"), `fields` and `attrs` are as pyroute2 names them,
+    `kind` is one of RTM_*, `what` says what is attempted ("delete link veth1"), `fields` and `attrs` are what the layout packs,
     `flags` are NLM_F_* beside the two that every request has.
     """
-    message = codec.message(layout)()
-    message.update(fields)
-    message["attrs"] = list(attrs)
-    message["header"] = {"type": kind, "flags": NLM_F_REQUEST | NLM_F_ACK | flags}
-    message.encode()
-    return Request(message.data, what, tolerated)
+    body = LAYOUTS[layout].pack({**fields, "attrs": attrs})
+    header = pack("IHHII", _HEADER + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, 0, 0)
+    return Request(bytearray(header + body), what, tolerated)
 
 
-def decode(layout: str, data: bytes) -> Any:
-    """Decode one message; its attributes are decoded when they are asked for."""
-    message = codec.message(layout)(data)
-    message.decode()
-    return message
+def decode(layout: str, data: bytes) -> Message:
+    """Read one message; its attributes are decoded when they are asked for."""
+    return LAYOUTS[layout].read(data, _HEADER)
 
 
-def attributes(message: Any, wanted: Mapping[str, str]) -> dict[str, Any]:
-    """Pick attributes out of a message (or of a nested one): {our name: value} for {pyroute2's name: our name}."""
-    return {wanted[slot.name]: slot.value for slot in message["attrs"] if slot.name in wanted}
+def attributes(message: Message, wanted: Mapping[str, str]) -> dict[str, Any]:
+    """Pick attributes out of a message (or of a nested one): {our name: value} for {the kernel's name: our name}."""
+    return {ours: value for name, ours in wanted.items() if (value := message.get_attr(name)) is not None}
 
 
 def _split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
@@ -107,7 +105,7 @@ def _split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         offset += (max(length, _HEADER) + 3) & ~3
 
 
-def _complaint(message: bytes, flags: int) -> tuple[int, str]:
+def complaint(message: bytes, flags: int) -> tuple[int, str]:
     """Read an acknowledgement: (errno or 0, the kernel's text); the header of the request comes back between them."""
     (negative,) = unpack_from("i", message, _HEADER)
     offset = _HEADER + 4 + _HEADER
@@ -199,11 +197,11 @@ class Channel:
                 place = sequence - first
                 if not 0 <= place < len(requests):
                     continue
-                if kind != _NLMSG_ERROR:
+                if kind != NLMSG_ERROR:
                     messages[place].append(message)
                     continue
                 waiting -= 1
-                errno, said = _complaint(message, flags)
+                errno, said = complaint(message, flags)
                 answers.append(None if errno else messages[place])
                 if errno and errno not in requests[place].tolerated:
                     refused.append(NetlinkError(errno, requests[place].what, said))
@@ -246,11 +244,11 @@ class Channel:
                 if sequence != number:
                     continue
                 whole = whole and not flags & NLM_F_DUMP_INTR
-                if kind not in (_NLMSG_DONE, _NLMSG_ERROR):
+                if kind not in (_NLMSG_DONE, NLMSG_ERROR):
                     found.append(message)
                     continue
                 self.broken = False
-                errno, said = _complaint(message, flags) if kind == _NLMSG_ERROR else (-unpack_from("i", message, _HEADER)[0], "")
+                errno, said = complaint(message, flags) if kind == NLMSG_ERROR else (-unpack_from("i", message, _HEADER)[0], "")
                 if errno == EINTR:
                     return None
                 if errno and errno not in request.tolerated:

@@ -8,9 +8,11 @@ Functions and not a part of `Netlink`, which every plugin loads and one of them 
 
 from __future__ import annotations
 
+from _struct import pack
 from errno import EINVAL, ENODEV, ENOENT
 
-from cni_plugins.kernel import codec, files
+from cni_plugins.kernel import files
+from cni_plugins.kernel.layouts import ACTIONS
 from cni_plugins.kernel.links import IFF_UP
 from cni_plugins.kernel.rtnl import (
     NLM_F_CREATE,
@@ -19,7 +21,6 @@ from cni_plugins.kernel.rtnl import (
     RTM_NEWLINK,
     NetlinkError,
     Request,
-    attributes,
     decode,
     encode,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from cni_plugins.kernel.codec import Message
     from cni_plugins.kernel.netlink import Link, Netlink
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
@@ -45,12 +47,10 @@ _TICK_SHIFT = 6
 _ALL_PROTOCOLS, _FIRST = 0x0300, 1 << 16
 """ETH_P_ALL as the network has it, and the place before all other filters."""
 _REDIRECT, _STOLEN = 1, 4
-_EVERYTHING = "0x0/0x0+0"
-_OPTIONS = {"TCA_OPTIONS": "options"}
+_EVERYTHING = pack("BBBxHHhhIIIii", 1, 0, 1, *[0] * 9)
+"""struct tc_u32_sel, which ends the search where it fits, and its one key, which fits every packet."""
+_PLACES = [f"TCA_ACT_PRIO_{place}" for place in range(1, ACTIONS + 1)]
 _MODULES = "/lib/modules"
-
-_layout = codec.module("pyroute2.netlink.rtnl.tcmsg.sched_tbf").options
-_layout.nla_map = (*_layout.nla_map, ("TCA_TBF_RATE64", "uint64"))  # which it lacks: 32 bits of bytes a second end at 34 Gbit/s
 
 
 class Bucket:
@@ -141,7 +141,7 @@ def add_redirect(netlink: Netlink, index: int, target: int) -> None:
     action = [["TCA_ACT_KIND", "mirred"], ["TCA_ACT_OPTIONS", {"attrs": [["TCA_MIRRED_PARMS", parms]]}]]
     options = [
         ["TCA_U32_CLASSID", 0x10001],
-        ["TCA_U32_SEL", {"keys": [_EVERYTHING]}],
+        ["TCA_U32_SEL", _EVERYTHING],
         ["TCA_U32_ACT", {"attrs": [["TCA_ACT_PRIO_1", {"attrs": action}]]}],
     ]
     fields = {"index": index, "parent": INGRESS_HANDLE, "info": _FIRST | _ALL_PROTOCOLS}
@@ -164,8 +164,8 @@ def qdisc(netlink: Netlink, index: int, parent: int) -> Qdisc | None:
     return Qdisc(kind, decoded["handle"], _bucket(decoded) if kind == "tbf" else None) if decoded["handle"] else None
 
 
-def _bucket(decoded: Any) -> Bucket:
-    options = attributes(decoded, _OPTIONS)["options"]
+def _bucket(decoded: Message) -> Bucket:
+    options = decoded.get_attr("TCA_OPTIONS")
     parms = options.get_attr("TCA_TBF_PARMS")
     return Bucket(options.get_attr("TCA_TBF_RATE64") or parms["rate"], parms["buffer"], parms["limit"])
 
@@ -177,16 +177,18 @@ def redirects(netlink: Netlink, index: int) -> list[int | None]:
     return [target for message in listed for target in _targets(decode("tcmsg", message))]
 
 
-def _targets(decoded: Any) -> Iterator[int | None]:
+def _targets(decoded: Message) -> Iterator[int | None]:
     if decoded.get_attr("TCA_KIND") != "u32":
         yield None
         return
-    options = attributes(decoded, _OPTIONS).get("options")
+    options = decoded.get_attr("TCA_OPTIONS")
     if options is None or options.get_attr("TCA_U32_SEL") is None:
         return  # the filter's table, and not what stands in it
     actions = options.get_attr("TCA_U32_ACT")
-    for slot in actions["attrs"] if actions else ():
-        action = slot.value
+    for place in _PLACES if actions else ():
+        action = actions.get_attr(place)
+        if action is None:
+            continue
         if action.get_attr("TCA_ACT_KIND") == "mirred":
             parms = action.get_attr("TCA_ACT_OPTIONS").get_attr("TCA_MIRRED_PARMS")
             yield parms["ifindex"] if parms["eaction"] == _REDIRECT else None

@@ -87,7 +87,7 @@ def test_ledger_has_the_commands_exit_status(node: Node) -> None:
 
 
 def test_the_suite_needs_nothing_of_our_plugins() -> None:
-    """Who installs it has Python, pyroute2, pydantic and rich, and a plugin of his own."""
+    """Who installs it has Python, pydantic and rich, and a plugin of his own."""
     ours = ("cni_plugins", "bridge", "tests")
     look = f"import sys, conformance.cli, conformance.foreman; print([name for name in sys.modules if name.split('.')[0] in {ours}])"
     done = subprocess.run([sys.executable, "-c", look], cwd=REPO, capture_output=True, text=True, check=True)

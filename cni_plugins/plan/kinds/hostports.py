@@ -71,12 +71,6 @@ class Mapping:
         return f"{self.host} . {self.protocol} . {self.host_port}" if self.host else f"{self.protocol} . {self.host_port}"
 
     @property
-    def packed_key(self) -> bytes:
-        """Its key there, as the kernel compares it."""
-        host = parse_address(self.host).packed if self.host else b""
-        return host + bytes([self.protocol, 0, 0, 0]) + self.host_port.to_bytes(2, "big") + b"\0\0"
-
-    @property
     def target(self) -> str:
         """What the map holds under that key."""
         return f"{self.address.address} . {self.port}"
@@ -187,11 +181,11 @@ def _setup() -> str:
         lines.append(f"add chain {TABLE} {hook_chain} {{ type nat hook {hook} priority {_BEFORE}; }}")
         lines.append(f"add rule {TABLE} {hook_chain} fib daddr type local jump hostports")
     lines.append(f"flush chain {TABLE} hostports")
-    for family, (word, addresses) in _WORD.items():
-        for name, key in ((f"hostip{family}", f"{addresses} . {_KEY_TYPE}"), (f"hostport{family}", _KEY_TYPE)):
-            lines.append(f"add map {TABLE} {name} {{ type {key} : {addresses} . inet_service; }}")
-            lines.append(f"add map {TABLE} {name}_gate {{ type {key} : verdict; }}")
-            lines.append(f"add set {TABLE} {name}_owner {{ type ipv6_addr . {key}; }}")
+    for owned in MAPS.values():
+        lines.append(f"add map {TABLE} {owned.name} {{ type {owned.types} : {owned.content}; }}")
+        lines.append(f"add map {TABLE} {owned.name}_gate {{ type {owned.types} : verdict; }}")
+        lines.append(f"add set {TABLE} {owned.name}_owner {{ type ipv6_addr . {owned.types}; }}")
+    for family, (word, _) in _WORD.items():
         lines.append(f"add rule {TABLE} hostports {word} daddr . {_KEY} vmap @hostip{family}_gate")
         lines.append(f"add rule {TABLE} hostports meta nfproto ipv{family} {_KEY} vmap @hostport{family}_gate")
     lines.append(f"add chain {TABLE} localnet {{ type filter hook prerouting priority {_RAW}; policy accept; }}")
@@ -200,9 +194,12 @@ def _setup() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _map(name: str) -> OwnedMap:
-    return OwnedMap(TABLE, name, setup=_setup, beside=(f"{name}_gate",), shown=_shown)
+def _map(family: int, *, specific: bool) -> OwnedMap:
+    addresses = _WORD[family][1]
+    name, types = (f"hostip{family}", f"{addresses} . {_KEY_TYPE}") if specific else (f"hostport{family}", _KEY_TYPE)
+    content = f"{addresses} . inet_service"
+    return OwnedMap(TABLE, name, types=types, content=content, setup=_setup, beside=(f"{name}_gate",), shown=_shown)
 
 
-MAPS = {(family, specific): _map(f"{'hostip' if specific else 'hostport'}{family}") for family in _WORD for specific in (True, False)}
+MAPS = {(family, specific): _map(family, specific=specific) for family in _WORD for specific in (True, False)}
 """By family, and by whether one address of the node is meant."""

@@ -15,11 +15,11 @@ refuses it as a whole.
 
 from __future__ import annotations
 
-from _socket import AF_INET6, inet_ntop, inet_pton
+from _socket import AF_INET6, inet_pton
 
 from cni_plugins.kernel.nft import NftError
 from cni_plugins.legacy import rules
-from cni_plugins.plan.kinds.nftable import TABLE, Claim, OwnedSet, claim, elements, release
+from cni_plugins.plan.kinds.nftable import TABLE, Claim, OwnedSet, claim, elements, refill, release, text_of
 from cni_plugins.plan.liveness import owner_is_dead
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import network_key
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from cni_plugins.kernel.nft import Nft
-    from cni_plugins.plan.resource import Item
+    from cni_plugins.plan.resource import Item, Recorded
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
 
@@ -70,7 +70,7 @@ class _NameSet(OwnedSet):
         return _quoted(super()._key(parts))
 
 
-_PORTS = _NameSet(_PORTS_TABLE, "isolated", setup=_ports_setup)
+_PORTS = _NameSet(_PORTS_TABLE, "isolated", types="ifname", setup=_ports_setup)
 
 
 class IsolationKind(Kind):
@@ -91,10 +91,9 @@ class IsolationKind(Kind):
         """What is this owner's, and the reference's rules for the bridge in prevResult if this attachment is its last pod."""
         if not world.nft.installed():
             return []
-        items = [one.item for one in _all(world.nft) if one.key == att.key]
         interfaces = [one.name for one in world.prev.interfaces if not one.sandbox] if world.prev else []
         left = _legacy().find(world.nft, bridge=interfaces[0]) if interfaces and not _others(world, *interfaces) else None
-        return items + ([{"legacy": left}] if left else [])
+        return [one.item for one in _all(world.nft) if one.key == att.key] + ([{"legacy": left}] if left else [])
 
     def marked(self, world: World, network: str) -> Iterable[Owned]:
         """Every hold and port whose owner is of this network."""
@@ -107,10 +106,12 @@ class IsolationKind(Kind):
         """Whether our chain is gone."""
         return world.nft.installed() and not world.nft.has_chain(f"{TABLE} isolation")
 
-    def restore(self, world: World, att: Attachment, item: Item) -> None:
-        """The hold, the bridge's elements and the ports that the record speaks of."""
-        if item.get("bridge"):
-            _hold(world, att, item)
+    def restore(self, world: World, recorded: Recorded) -> set[bytes]:
+        """The holds, the bridges' elements and the ports that the records speak of."""
+        lacking = {att.key for att, _ in recorded} - {one.key for one in _holders(world.nft)}
+        _hold(world.nft, recorded, anew=True)
+        ports = [(att, Claim(_PORTS, _quoted(port), "")) for att, item in recorded for port in item["ports"]]
+        return lacking | refill(world.nft, ports, prepare=(), dead=lambda owner: owner_is_dead(world, owner))
 
 
 KIND = IsolationKind()
@@ -147,7 +148,11 @@ class Isolation(Resource["None"]):
 
     def apply(self, world: World, att: Attachment) -> None:
         """A pod's hold, the bridge's elements, and for a closed bridge the pod's ports."""
-        _hold(world, att, self.record(world, att))
+        item = self.record(world, att)
+        _hold(world.nft, [(att, item)])
+        claims = [Claim(_PORTS, _quoted(port), "") for port in item["ports"]]
+        if claims:
+            claim(world.nft, att, claims, prepare=lambda: "", dead=lambda owner: owner_is_dead(world, owner))
 
     def verify(self, world: World, att: Attachment) -> None:
         """All of it is there; or the reference's rules are, if they made the attachment."""
@@ -164,32 +169,37 @@ class Isolation(Resource["None"]):
             raise NotReady(f"ingressPolicy: {reason}")
 
 
-def _hold(world: World, att: Attachment, item: Item) -> None:
-    bridge, closed = item["bridge"], item["closed"]
-    chains = _chains(bridge)
-    key, pair = inet_ntop(AF_INET6, att.key), f"{_quoted(bridge)} . {_quoted(bridge)}"
-    comment = str(att).replace('"', "")[:127]
-    put = f'create element {TABLE} holders {{ {key} comment "{comment}" : goto {chains[closed]} }}\n'
-    put += f"add element {TABLE} bridges {{ {_quoted(bridge)} }}\nadd element {TABLE} same {{ {pair} }}\n"
-    prepare = f"{_SETUP}add chain {TABLE} {chains[False]}\n"
-    if closed:
-        put += f"add element {TABLE} closed {{ {pair} }}\n"
-        prepare += f"add chain {TABLE} {chains[True]}\nflush chain {TABLE} {chains[True]}\n"
-        prepare += f"add rule {TABLE} {chains[True]} goto {chains[False]}\n"
+def _hold(nft: Nft, recorded: Recorded, *, anew: bool = False) -> None:
+    """Put in the pods' holds, and what their bridges have; `anew` with all that these stand in, which else is made where it is missing."""
+    setups, elements = zip(*(_bridge(item) for _, item in recorded), strict=True)
+    prepare = "".join(dict.fromkeys([_SETUP, *setups]))
+    put = "".join([*(_hold_of(att, item) for att, item in recorded), *dict.fromkeys(elements)])
     try:
         try:
-            world.nft.run(put)
+            nft.run(prepare + put if anew else put)
         except NftError as error:
-            if error.exists:
-                put = f"delete element {TABLE} holders {{ {key} }}\n{put}"
-            elif not error.missing:
+            if not (error.exists or error.missing):
                 raise
-            world.nft.run(prepare + put)
+            held = {text_of(one.key) for one in _holders(nft)} & {text_of(att.key) for att, _ in recorded} if error.exists else ()
+            nft.run("".join([prepare, *(f"delete element {TABLE} holders {{ {key} }}\n" for key in held), put]))
     except NftError as error:
         raise KernelRefused(str(error), error.said) from None
-    claims = [Claim(_PORTS, _quoted(port), "") for port in item["ports"]]
-    if claims:
-        claim(world.nft, att, claims, prepare=lambda: "", dead=lambda owner: owner_is_dead(world, owner))
+
+
+def _hold_of(att: Attachment, item: Item) -> str:
+    comment = str(att).replace('"', "")[:127]
+    return f'create element {TABLE} holders {{ {text_of(att.key)} comment "{comment}" : goto {_chains(item["bridge"])[item["closed"]]} }}\n'
+
+
+def _bridge(item: Item) -> tuple[str, str]:
+    """The commands for a bridge's chains, and those for its elements."""
+    chains, bridge = _chains(item["bridge"]), _quoted(item["bridge"])
+    closed, setup = f"{TABLE} {chains[True]}", f"add chain {TABLE} {chains[False]}\n"
+    put = f"add element {TABLE} bridges {{ {bridge} }}\nadd element {TABLE} same {{ {bridge} . {bridge} }}\n"
+    if item["closed"]:
+        setup += f"add chain {closed}\nflush chain {closed}\nadd rule {closed} goto {chains[False]}\n"
+        put += f"add element {TABLE} closed {{ {bridge} . {bridge} }}\n"
+    return setup, put
 
 
 def _let_go(nft: Nft, owner: bytes, item: Item) -> None:
@@ -200,7 +210,7 @@ def _let_go(nft: Nft, owner: bytes, item: Item) -> None:
     from cni_plugins.kernel.elements import uses
 
     bridge, chains = _quoted(item["bridge"]), _chains(item["bridge"])
-    _delete(nft, f"delete element {TABLE} holders {{ {inet_ntop(AF_INET6, owner)} }}\n")
+    _delete(nft, f"delete element {TABLE} holders {{ {text_of(owner)} }}\n")
     if item.get("closed") and uses(nft.netfilter, TABLE, chains[True]) <= 1:  # its own rule, which leads to the other
         _delete(nft, _gone(f"element {TABLE} closed {{ {bridge} . {bridge} }}") + f"delete chain {TABLE} {chains[True]}\n")
     if not uses(nft.netfilter, TABLE, chains[False]):

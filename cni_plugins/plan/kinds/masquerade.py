@@ -9,7 +9,7 @@ Both of the reference's back ends lead here: what a packet meets is the same.
 
 from __future__ import annotations
 
-from cni_plugins.plan.kinds.nftable import TABLE, OwnedMap
+from cni_plugins.plan.kinds.nftable import TABLE, Claim, OwnedMap, refill
 from cni_plugins.plan.liveness import owner_is_dead
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import network_key
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-    from cni_plugins.plan.resource import Item, Valid
+    from cni_plugins.plan.resource import Item, Recorded, Valid
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
     from cni_plugins.protocol.ip import Cidr
@@ -42,7 +42,7 @@ def _setup() -> str:
     return "\n".join(lines) + "\n"
 
 
-_MAPS = {family: OwnedMap(TABLE, f"masquerade{family}", setup=_setup) for family in _WORD}
+_MAPS = {family: OwnedMap(TABLE, f"masquerade{family}", types=addresses, setup=_setup) for family, (_, addresses, _) in _WORD.items()}
 
 
 class MasqueradeKind(Kind):
@@ -83,9 +83,12 @@ class MasqueradeKind(Kind):
         """Whether our chain is gone."""
         return world.nft.installed() and not world.nft.has_chain(f"{TABLE} postrouting")
 
-    def restore(self, world: World, att: Attachment, item: Item) -> None:
-        """The elements of the addresses that the record has."""
-        _masquerade(world, att, [parse_either(address) for address in item.get("addresses", ())])
+    def restore(self, world: World, recorded: Recorded) -> set[bytes]:
+        """The elements of the addresses that the records have, and their networks' chains."""
+        wanted = [(att, parse_either(address)) for att, item in recorded for address in item.get("addresses", ())]
+        claims = [(att, Claim(_MAPS[cidr.family], cidr.address, f"goto {_chain(cidr)}")) for att, cidr in wanted]
+        prepare = [_chain_setup(cidr, _chain(cidr)) for _, cidr in wanted]
+        return refill(world.nft, claims, prepare=prepare, dead=lambda owner: owner_is_dead(world, owner))
 
     def marked(self, world: World, network: str) -> Iterable[Owned]:
         """Every element whose owner is of this network."""
@@ -115,7 +118,8 @@ class Masquerade(Resource["None"]):
 
     def refuse(self, world: World, att: Attachment) -> None:
         """nftables must be usable."""
-        self.ready(world)
+        for cidr in self.addresses:
+            _MAPS[cidr.family].require(world.nft, "ipMasq")
 
     def predict(self, world: World, att: Attachment) -> None:
         """Nothing to tell."""

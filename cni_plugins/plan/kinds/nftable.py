@@ -5,37 +5,44 @@
         map hostport4, hostip4, …        port of the node -> the container's address and port (see portmap.py)
         set masquerade4_owner, …         (attachment's key, element): who put it there
 
-Asking for one element costs as much as the whole map, deleting one ignores what it holds, and adding a key again keeps
-the old element silently. So ownership is a set beside each map: `create` fails for both or for none, and a deletion names the
-owner's element and the map's in one transaction, which fails as a whole for anybody else. Comments say whose an element is to
-people; nothing depends on them.
+Deleting an element ignores what it holds, and adding a key again keeps the old element silently. So ownership is a set beside
+each map: `create` fails for both or for none, and a deletion names the owner's element and the map's in one transaction, which fails as
+a whole for anybody else. Comments say whose an element is to people; nothing depends on them.
+
+Elements come and go without libnftables, which takes a cold call longer to load than all that they cost; what they stand in is made by it.
 """
 
 from __future__ import annotations
 
 from _socket import AF_INET6, inet_ntop, inet_pton
 
+from cni_plugins.kernel.elements import create, delete, packed, stands
 from cni_plugins.kernel.nft import NftError
-from cni_plugins.protocol.errors import Conflict, KernelRefused
+from cni_plugins.protocol.errors import Conflict, KernelRefused, NotReady
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cni_plugins.kernel.nft import Element, Nft
+    from cni_plugins.kernel.rtnl import Request
     from cni_plugins.protocol.attachment import Attachment
+
+    Wanted = list[tuple[Attachment, "Claim"]]
 
 TABLE = "inet cni_plugins"
 _COMMENT_MAX = 127
+_TRIES = 4
 
 
 class OwnedMap:
     """A map or set with its owner set, both in `table` ("inet cni_plugins"). `setup` makes the table and all that is in it.
 
+    `types` are those of a key ("inet_proto . inet_service"), `content` those of what the map says of it, empty for a verdict and for a set.
     `beside` names further maps with the same keys, which have the same owners. `shown` says in words which key an error is about.
     """
 
-    __slots__ = ("beside", "name", "setup", "shown", "table")
+    __slots__ = ("beside", "content", "name", "setup", "shown", "table", "types")
     _word = "map"
 
     def __init__(
@@ -43,15 +50,24 @@ class OwnedMap:
         table: str,
         name: str,
         *,
+        types: str,
         setup: Callable[[], str],
+        content: str = "",
         beside: tuple[str, ...] = (),
         shown: Callable[[str], str] | None = None,
     ) -> None:
         self.table = table
         self.name = name
+        self.types = types
+        self.content = content
         self.setup = setup
         self.beside = beside
         self.shown = shown or (lambda key: f"{name}: {key}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The maps that a key is in."""
+        return (self.name, *self.beside)
 
     def create(self, nft: Nft, att: Attachment, *, key: str, data: str, prepare: str = "", dead: Callable[[bytes], bool]) -> None:
         """Put an element in as the attachment's. `data` is what the map holds (empty for a set), `prepare` makes what it refers to.
@@ -66,11 +82,27 @@ class OwnedMap:
 
     def entry(self, owner: bytes, key: str) -> str:
         """The owner's entry for a key, as commands name it."""
-        return f"element {self.table} {self.name}_owner {{ {_text(owner)} . {key} }}\n"
+        return f"element {self.table} {self.name}_owner {{ {text_of(owner)} . {key} }}\n"
 
     def element(self, name: str, key: str) -> str:
         """The element of one of the maps, as commands name it."""
         return f"element {self.table} {name} {{ {key} }}\n"
+
+    def require(self, nft: Nft, what: str) -> None:
+        """Raise NotReady, about `what`, if nothing can be put in: libnftables may be missing only where the map is there already."""
+        try:
+            if stands(nft.netfilter, self.table, self.name):
+                return
+        except OSError:
+            pass  # as much as that there is no nftables
+        reason = nft.available()
+        if reason is not None:
+            raise NotReady(f"{what}: {reason}")
+
+    def deletions(self, owner: bytes, key: str, names: Iterable[str]) -> list[Request]:
+        """What takes a key out of the owner set, as this owner's, and out of the maps with these names."""
+        packed_key = packed(self.types, key)
+        return [delete(self.table, f"{self.name}_owner", owner + packed_key), *[delete(self.table, name, packed_key) for name in names]]
 
     def listed(self, nft: Nft, name: str) -> dict[str, Element]:
         """All elements of one of the maps by their keys; none when there is no table. Raises KernelRefused."""
@@ -109,13 +141,23 @@ class Claim:
 
     def put(self, att: Attachment) -> str:
         """The commands that put it in, and fail where it is."""
-        comment = str(att).replace('"', "")[:_COMMENT_MAX]
-        notes = (f' comment "{comment}"', *("" for _ in self.map.beside))
-        lines = [
-            f"create element {self.map.table} {name} {{ {self.key}{note}{f' : {data}' if data else ''} }}\n"
-            for name, note, data in zip((self.map.name, *self.map.beside), notes, self.data, strict=True)
-        ]
-        return "".join(lines) + f"create {self.map.entry(att.key, self.key)}"
+        commands = ""
+        for name, data, note in self._places(att):
+            comment, says = f' comment "{note}"' if note else "", f" : {data}" if data else ""
+            commands += f"create element {self.map.table} {name} {{ {self.key}{comment}{says} }}\n"
+        return f"{commands}create {self.map.entry(att.key, self.key)}"
+
+    def creations(self, att: Attachment) -> list[Request]:
+        """What does the same without libnftables."""
+        owned, key = self.map, packed(self.map.types, self.key)
+        into = [create(owned.table, name, key, data=data, types=owned.content, comment=note) for name, data, note in self._places(att)]
+        return [*into, create(owned.table, f"{owned.name}_owner", att.key + key)]
+
+    def _places(self, att: Attachment) -> Iterator[tuple[str, str, str]]:
+        """Each map that it goes into, what that says of it, and the comment that stands there."""
+        note = str(att).replace('"', "").encode()[:_COMMENT_MAX].decode(errors="ignore")
+        notes = (note, *("" for _ in self.map.beside))
+        return zip(self.map.names, self.data, notes, strict=True)
 
 
 def claim(nft: Nft, att: Attachment, claims: list[Claim], *, prepare: Callable[[], str], dead: Callable[[bytes], bool]) -> None:
@@ -123,11 +165,11 @@ def claim(nft: Nft, att: Attachment, claims: list[Claim], *, prepare: Callable[[
 
     An element whose owner is `dead` is replaced; Conflict names a live one. Raises KernelRefused, and what `prepare` raises.
     """
-    put = "".join(one.put(att) for one in claims)
     try:
         try:
-            nft.run(put)
+            nft.change(*[request for one in claims for request in one.creations(att)])
         except NftError as error:
+            put = "".join(one.put(att) for one in claims)
             if error.exists:
                 put = _take_from_dead(nft, att, claims, dead) + put
             elif not error.missing:
@@ -155,12 +197,52 @@ def rivals(nft: Nft, att: Attachment, claims: list[Claim], dead: Callable[[bytes
     return found
 
 
+def refill(nft: Nft, wanted: Wanted, *, prepare: Iterable[str], dead: Callable[[bytes], bool]) -> set[bytes]:
+    """Have the elements of many attachments in their maps again, and all that these stand in, in one transaction.
+
+    What is there stays, with whoever has it if that is not `dead`. `prepare` makes what the elements refer to.
+
+    Returns the keys of attachments whose elements were lacking. Raises KernelRefused.
+    """
+    ground = "".join([*{one.map.setup(): None for _, one in wanted}, *dict.fromkeys(prepare)])
+    lacking, remains = wanted, ""
+    for attempt in range(_TRIES):
+        try:
+            nft.run(ground + remains + "".join(one.put(att) for att, one in lacking))
+            break
+        except NftError as error:
+            if attempt + 1 == _TRIES or not (error.exists or error.missing):
+                raise KernelRefused(str(error), error.said) from None
+            lacking, remains = _what_lacks(nft, wanted, dead)
+    return {att.key for att, _ in lacking}
+
+
+def _what_lacks(nft: Nft, wanted: Wanted, dead: Callable[[bytes], bool]) -> tuple[Wanted, str]:
+    """What is not there as its attachment's, and the commands that take away what is left of it."""
+    lacking: Wanted = []
+    commands = ""
+    for owned in {one.map for _, one in wanted}:
+        owners: dict[str, list[bytes]] = {}
+        for owner, key in owned.owners(nft):
+            owners.setdefault(key, []).append(owner)
+        held = {name: owned.listed(nft, name) for name in owned.names}
+        for att, one in [pair for pair in wanted if pair[1].map is owned]:
+            theirs = owners.get(one.key, [])
+            there = {name: " . ".join(listed[one.key].data) for name, listed in held.items() if one.key in listed}
+            whole = theirs == [att.key] and tuple(there.values()) == one.data
+            if not whole and all(owner == att.key or dead(owner) for owner in theirs):
+                lacking.append((att, one))
+                commands += "".join(f"delete {owned.entry(owner, one.key)}" for owner in theirs)
+                commands += "".join(f"delete {owned.element(name, one.key)}" for name in there)
+    return lacking, commands
+
+
 def _take_from_dead(nft: Nft, att: Attachment, claims: list[Claim], dead: Callable[[bytes], bool]) -> str:
     """The commands that take elements from owners who are dead, and from nobody. Raises Conflict when one is alive."""
     commands = []
     for one, owners in rivals(nft, att, claims, dead).items():
         commands += [f"delete {one.map.entry(owner, one.key)}" for owner in owners]
-        for name in (one.map.name, *one.map.beside):
+        for name in one.map.names:
             if one.key in one.map.listed(nft, name):
                 commands.append(f"delete {one.map.element(name, one.key)}")
     return "".join(commands)
@@ -171,14 +253,13 @@ def release(nft: Nft, owner: bytes, keys: list[tuple[OwnedMap, str]]) -> None:
 
     All in one transaction; when that fails, somebody has removed some of it, and each goes by itself, with what is left of it.
     """
-    if not keys or _deleted(nft, [line for owned, key in keys for line in (owned.entry(owner, key), *_lines(owned, key))]):
+    if not keys or _deleted(nft, [request for owned, key in keys for request in owned.deletions(owner, key, owned.names)]):
         return
     for owned, key in keys:
-        elements = _lines(owned, key)
-        every = [elements] if len(keys) > 1 else []
-        each = [[element] for element in elements] if len(elements) > 1 else []
-        for left in (*every, *each, []):
-            if _deleted(nft, [owned.entry(owner, key), *left]):
+        every = [owned.names] if len(keys) > 1 else []
+        each = [(name,) for name in owned.names] if owned.beside else []
+        for left in (*every, *each, ()):
+            if _deleted(nft, owned.deletions(owner, key, left)):
                 break
 
 
@@ -192,14 +273,10 @@ def elements(nft: Nft, kind: str, name: str) -> list[Element]:
         raise KernelRefused(str(error), error.said) from None
 
 
-def _lines(owned: OwnedMap, key: str) -> list[str]:
-    return [owned.element(name, key) for name in (owned.name, *owned.beside)]
-
-
-def _deleted(nft: Nft, lines: list[str]) -> bool:
+def _deleted(nft: Nft, requests: list[Request]) -> bool:
     """Delete these, all or none; False when one is not there."""
     try:
-        nft.run("".join(f"delete {line}" for line in lines))
+        nft.change(*requests)
     except NftError as error:
         if not error.missing:
             raise KernelRefused(str(error), error.said) from None
@@ -207,6 +284,6 @@ def _deleted(nft: Nft, lines: list[str]) -> bool:
     return True
 
 
-def _text(key: bytes) -> str:
+def text_of(key: bytes) -> str:
     """An attachment's key as nftables writes 16 bytes: like an IPv6 address."""
     return inet_ntop(AF_INET6, key)

@@ -7,8 +7,9 @@ packets keep coming (containernetworking/plugins#1190).
 from __future__ import annotations
 
 from cni_plugins.kernel import sysctl
+from cni_plugins.kernel.elements import packed, present
 from cni_plugins.plan.kinds.hostports import HOOKS, MAPS, UDP, Mapping, Profile, from_element, from_item, profile_from_item
-from cni_plugins.plan.kinds.nftable import TABLE, claim, release, rivals
+from cni_plugins.plan.kinds.nftable import TABLE, claim, refill, release, rivals
 from cni_plugins.plan.liveness import owner_is_dead
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import network_key
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import ModuleType
 
-    from cni_plugins.plan.resource import Item, Valid
+    from cni_plugins.plan.resource import Item, Recorded, Valid
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
     from cni_plugins.protocol.ip import Cidr
@@ -69,10 +70,12 @@ class PortMapKind(Kind):
         """Whether a chain of ours is gone."""
         return world.nft.installed() and not all(world.nft.has_chain(f"{TABLE} {chain}") for chain in HOOKS)
 
-    def restore(self, world: World, att: Attachment, item: Item) -> None:
-        """The elements that the record has, and their chains."""
-        if item.get("ports"):
-            _map(world, att, [from_item(mapping) for mapping in item["ports"]], profile_from_item(item))
+    def restore(self, world: World, recorded: Recorded) -> set[bytes]:
+        """The elements that the records have, and their chains."""
+        wanted = [(att, profile_from_item(item), from_item(port)) for att, item in recorded for port in item.get("ports", ())]
+        chains = {profile.chain(mapping): (profile, mapping) for _, profile, mapping in wanted}
+        prepare = [profile.commands([mapping]) for profile, mapping in chains.values()]
+        return refill(world.nft, [(att, profile.claim(mapping)) for att, profile, mapping in wanted], prepare=prepare, dead=_dead(world))
 
     def alive(self, world: World, item: Item) -> bool:
         """Whether the container's interface is there."""
@@ -105,15 +108,13 @@ class PortMap(Resource["None"]):
         """nftables must be usable, and no port anybody's who is alive."""
         if not self.mappings:
             return
-        self.ready(world)
+        self.mappings[0].map.require(world.nft, "portMappings")
         if self._taken(world):
             rivals(world.nft, att, [self.profile.claim(mapping) for mapping in self.mappings], _dead(world))
 
     def _taken(self, world: World) -> bool:
-        from cni_plugins.kernel.elements import present
-
         for owned in {mapping.map for mapping in self.mappings}:
-            keys = [mapping.packed_key for mapping in self.mappings if mapping.map is owned]
+            keys = [packed(owned.types, mapping.key) for mapping in self.mappings if mapping.map is owned]
             if present(world.nft.netfilter, TABLE, owned.name, keys=keys):
                 return True
         return False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import threading
+from socket import socket
 from typing import Any
 
 import pytest
 
+from cni_plugins.kernel import calls
 from cni_plugins.kernel.netlink import Netlink, NetlinkError
 from cni_plugins.kernel.netns import Netns
 from tests.support.netns import Netns as Place
@@ -57,6 +58,14 @@ def test_a_veth_is_born_where_it_belongs(node: Node, netlink: Netlink) -> None:
     assert (read.alias, read.hairpin, read.isolated, read.master) == ("whose it is ä", True, True, bridge.index)
     assert (made.alias, made.hairpin, made.isolated, made.index) == (read.alias, True, True, read.index)
     netns.close()
+
+
+def test_a_port_gets_no_address_that_nobody_can_use(node: Node, netlink: Netlink) -> None:
+    """A hundred ports would have three hundred routes, all of which the kernel goes through whenever a link goes."""
+    bridge = netlink.add_bridge("cni0")
+    netlink.add_veth("port", peer_name="peer", master=bridge.index)
+    netlink.add_veth("alone", peer_name="other")
+    assert [shown(node, name)["inet6_addr_gen_mode"] for name in ("port", "alone")] == ["none", "eui64"]
 
 
 def test_a_name_that_is_taken_inside_leaves_nothing_outside(node: Node, netlink: Netlink) -> None:
@@ -153,24 +162,26 @@ def test_deleting_what_is_gone_is_no_error(node: Node, netlink: Netlink) -> None
     assert netlink.link(name="a0") is None
 
 
-def test_a_list_is_whole_while_links_come_and_go(node: Node, netlink: Netlink) -> None:
+def test_a_list_is_whole_while_links_come_and_go(node: Node, netlink: Netlink, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dump that changes while it is read is taken again (plugins#1121), and never comes back short or doubled."""
     other = Netlink()
     stable = {netlink.add_veth(f"stable{n}", peer_name=f"peer{n}").name for n in range(150)}
-    stop = threading.Event()
+    receive, taken = calls.netlink_receive, []
 
-    def churn() -> None:
-        while not stop.is_set():
-            other.delete_link(other.add_veth("coming", peer_name="going").index)
+    def meanwhile(channel: socket) -> bytes:
+        part = receive(channel)
+        taken.append(part)
+        if len(taken) in (1, 5, 9):
+            with monkeypatch.context() as genuine:
+                genuine.setattr(calls, "netlink_receive", receive)
+                other.delete_link(other.add_veth("coming", peer_name="going").index)
+        return part
 
-    thread = threading.Thread(target=churn)
-    thread.start()
-    try:
-        for _round in range(15):
-            names = [link.name for link in netlink.links(kind="veth")]
-            assert stable <= set(names)
-            assert len(names) == len(set(names))
-    finally:
-        stop.set()
-        thread.join()
+    monkeypatch.setattr(calls, "netlink_receive", meanwhile)
+    names = [link.name for link in netlink.links(kind="veth")]
+    assert stable <= set(names)
+    assert len(names) == len(set(names))
+    alone = len(taken)
+    netlink.links(kind="veth")
+    assert alone >= 2 * (len(taken) - alone) > 2, "it was taken in parts, and more than once"
     other.close()

@@ -24,11 +24,13 @@ def code(text: str) -> bytes:
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     """A contents directory with a package, a module in it and one beside it; its importer is in use."""
-    pyc = tmp_path / "any.pyc"
-    pyc.write_bytes(bytes(16) + code("NAME = __name__"))
-    datas = [(path, str(pyc), "DATA") for path in ("pots/__init__.pyc", "pots/lid.pyc", "encodings/utf_8.pyc", "encodings/cp037.pyc")]
-    more = {"kettle": (False, code("WATER = 1")), "broken": (False, code("1 / 0"))}
-    rest = bundle.write_modules(tmp_path / "modules", datas=[*datas, ("notice.txt", "x", "DATA")], binaries=[], more=more)
+    sources = dict.fromkeys(("pots/__init__", "pots/lid", "encodings/utf_8", "encodings/cp037"), "NAME = __name__")
+    datas = []
+    for name, text in {**sources, "kettle": "WATER = 1", "broken": "1 / 0"}.items():
+        pyc = tmp_path / f"{name.replace('/', '-')}.pyc"
+        pyc.write_bytes(bytes(16) + code(text))
+        datas.append((f"{name}.pyc", str(pyc), "DATA"))
+    rest = bundle.write_modules(tmp_path / "modules", datas=[*datas, ("notice.txt", "x", "DATA")], binaries=[])
     assert [path for path, _, _ in rest] == ["encodings/utf_8.pyc", "notice.txt", "modules"]
     finder = boot.Bundle(str(tmp_path), "modules")
     sys.meta_path.insert(0, finder)
@@ -75,7 +77,7 @@ def test_compiled_extensions_are_found_by_their_file(tmp_path: Path) -> None:
         (f"pydantic_core/_pydantic_core{suffix}", "x", "BINARY"),
         ("libz.so.1", "x", "BINARY"),
     ]
-    bundle.write_modules(tmp_path / "modules", datas=[], binaries=binaries, more={})
+    bundle.write_modules(tmp_path / "modules", datas=[], binaries=binaries)
     finder = boot.Bundle(str(tmp_path), "modules")
     os.close(finder.descriptor)
     assert set(finder.extensions) == {"_json", "pydantic_core._pydantic_core"}
@@ -88,12 +90,6 @@ def test_nothing_that_works_at_build_time_is_bundled() -> None:
     names = bundle.run_time_modules()
     assert {"cni_plugins.main", "cni_plugins.handler", "bridge.plan", "cni_plugins.model.frozen"} <= set(names)
     assert not [name for name in names if name.startswith("cni_plugins.cli") or name.endswith(("freezer", "compiler", "model.types"))]
-
-
-def test_modules_of_pyroute2_come_without_the_package_around_them() -> None:
-    modules = bundle.pyroute2_modules()
-    assert {"pyroute2", "pyroute2.netlink", "pyroute2.netlink.rtnl.ifinfmsg", "pyroute2.netlink.rtnl.ifinfmsg.plugins.vlan"} <= set(modules)
-    assert not [name for name in modules if name.startswith(("pyroute2.ndb", "pyroute2.iproute", "pyroute2.config"))]
 
 
 def test_another_source_or_lock_file_is_another_build(tmp_path: Path) -> None:
