@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import many_pods
+from benchmarks import many_pods, restoring
 from benchmarks.table import HEAD, Row
 from benchmarks.timing import Run, Series, in_turn, run
 from cni_plugins.protocol.ip import format_address
@@ -100,6 +100,7 @@ def main() -> int:
     rows += many_pods.pairs(PLUGIN_DIR, reference, times=options.times, bare=lambda _: run(BARE))
     rows += many_pods.many(PLUGIN_DIR, reference, times=options.times, scale=options.scale)
     rows += many_pods.bursts(PLUGIN_DIR, reference)
+    rows += restoring.restored(PLUGIN_DIR, scale=options.scale)
     print(HEAD)
     for row in rows:
         print(row)

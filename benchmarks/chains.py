@@ -36,9 +36,8 @@ class Chain:
         if self.agent:
             with self.node.inside():
                 self._agent = subprocess.Popen([self.directory / "cni-agent", "--foreground"], stderr=subprocess.PIPE, text=True)
-            assert self._agent.stderr
-            assert "serving" in self._agent.stderr.readline()
             self._open.callback(self._end_agent)
+            self.wait_for_agent("serving")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,6 +82,12 @@ class Chain:
         """A call for each of many pods, so many at a time."""
         with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(lambda number: self.call(verb, number), numbers))
+
+    def wait_for_agent(self, text: str) -> None:
+        """Read what the agent says up to the line that has `text`. Raises RuntimeError when it ends without it."""
+        assert self._agent.stderr
+        if not any(text in line for line in self._agent.stderr):
+            raise RuntimeError(f"the agent ended without saying {text!r}")
 
     @property
     def agent_memory(self) -> float:

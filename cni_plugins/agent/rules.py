@@ -2,7 +2,8 @@
 
 Every change of the rules is heard from the kernel. When a table of ours was deleted, what the records of live attachments have is put back,
 under their locks. When something else was deleted, each kind is asked whether what its things stand in is gone, which costs nothing that
-grows with pods.
+grows with pods. firewalld says itself that it has forgotten the pods; the tables of x_tables, of which nobody says anything, are
+looked at every two seconds where they are in use.
 """
 
 from __future__ import annotations
@@ -10,56 +11,69 @@ from __future__ import annotations
 import logging
 import os
 import select
-import socket
-import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from time import monotonic
 
-from cni_plugins.agent.warm import Warm, WarmHandles
-from cni_plugins.plan import records
-from cni_plugins.plan.liveness import owner_is_dead
-from cni_plugins.plan.locks import AttachmentLock
-from cni_plugins.plan.plugin import Plugin
-from cni_plugins.plan.records import Record
-from cni_plugins.plan.world import World
+from cni_plugins.agent.announcements import Changes, Firewalld
+from cni_plugins.agent.restoring import Restorer
+from cni_plugins.agent.warm import Warm
 from cni_plugins.protocol.errors import CniError
-from cni_plugins.protocol.request import Request
-from cni_plugins.registry import PLUGINS, plugin_named
 
-_NETLINK_NETFILTER, _SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES = 12, 270, 1, 7
-_NFTABLES = 10
-_DELTABLE = _NFTABLES << 8 | 2
-_DELETIONS = {_DELTABLE, *(_NFTABLES << 8 | message for message in (5, 8, 11))}
-"""NFT_MSG_DELTABLE; _DELCHAIN, _DELRULE, _DELSET."""
-_OUR_TABLES = b"cni_plugins\0"
-_QUIET_MS = 50
-"""A reload is many changes: it is waited for until none has come for so long, or until _AT_LATEST seconds have gone."""
+_QUIET = 0.05
+"""Seconds. A reload is many changes: it is waited for until none has come for so long, or until _AT_LATEST have gone."""
 _AT_LATEST = 0.4
-_AGAIN_MS = 200
+_AGAIN = 0.2
 """When to look again at attachments that somebody was working on."""
+_LOOK = 2.0
+"""When to look at what nobody announces."""
+_NOTHING: AbstractSet[str] = frozenset()
 
 log = logging.getLogger(__name__)
 
 
+class _Question:
+    """Asks which kinds have lost what their things stand in. Those that nothing could be put back of (mostly since nobody has such things)
+    stay lost, and are not named again before they were found whole, or were forgotten here.
+    """
+
+    def __init__(self, ask: Callable[[], AbstractSet[str]]) -> None:
+        self._ask = ask
+        self._in_vain = _NOTHING
+
+    def lost(self) -> AbstractSet[str]:
+        """What is lost, and was not in vain."""
+        lost = self._ask()
+        self._in_vain &= lost
+        return lost - self._in_vain
+
+    def tried(self) -> None:
+        """All of it was put back, as far as there was anything to put back."""
+        self._in_vain = self._ask()
+
+    def forget(self) -> None:
+        """Somebody may have such things by now."""
+        self._in_vain = _NOTHING
+
+
 class RulesWatch:
-    """Watches nftables in a thread of its own, from `start` to `stop`. `restored` is told how many attachments were put back, `noticed`
-    that something was deleted.
+    """Watches a node's rules in a thread of its own, from `start` to `stop`. `restored` is told how many attachments were put back,
+    `noticed` that something was deleted.
     """
 
     def __init__(self, warm: Warm, *, run_dir: str, restored: Callable[[int], None], noticed: Callable[[], None] = lambda: None) -> None:
         self._warm = warm
-        self._run_dir = run_dir
+        self._restorer = Restorer(warm, run_dir=run_dir)
         self._restored = restored
         self._noticed = noticed
-        self._events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-        self._events.bind((0, 0))  # before it joins: nothing is sent to a socket without an address
-        self._events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES)
-        self._events.setblocking(False)
+        self._changes = Changes()
+        self._firewalld = Firewalld()
+        self._in_nftables = self._restorer.everything - self._firewalld.kinds
+        self._heard, self._unheard = _Question(self._restorer.lost), _Question(self._restorer.lost_unheard)
+        self._busy = _NOTHING
         self._stopping, self._stop = os.pipe()
-        self._thread = threading.Thread(target=self._watch, name="rules", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="rules", daemon=True)
 
     def start(self) -> None:
         """Put back what is missing now, and watch from here on."""
@@ -69,109 +83,85 @@ class RulesWatch:
         """Stop watching."""
         os.close(self._stop)
         self._thread.join()
-        self._events.close()
+        os.close(self._stopping)
+        self._changes.close()
+        self._firewalld.close()
+
+    def _work(self) -> None:
+        try:
+            self._watch()
+        finally:
+            self._warm.let_go()
 
     def _watch(self) -> None:
-        busy = self._put_back(everything=True)
-        poll = select.poll()
-        for fd in (self._events.fileno(), self._stopping):
-            poll.register(fd, select.POLLIN | select.POLLHUP)
+        self._attempt(lambda: self._put_back(self._in_nftables))
+        self._attempt(self._look)
+        due = monotonic() + _LOOK
         while True:
-            ready = poll.poll(_AGAIN_MS if busy else None)
-            if any(fd == self._stopping for fd, _ in ready):
+            due = min(due, monotonic() + _AGAIN) if self._busy else due
+            ready = self._wait(due - monotonic(), self._stopping, self._changes.fileno(), self._firewalld.fileno())
+            if self._stopping in ready:
                 return
-            deleted, ours = self._read()
-            if deleted:
-                ours = self._wait_for_quiet(poll) or ours
-                self._noticed()
-                busy |= self._put_back(everything=ours)
-            elif busy:
-                busy = self._put_back(everything=True, only=busy)
+            if self._changes.fileno() in ready:
+                self._attempt(self._hear)
+            if self._firewalld.fileno() in ready:
+                self._attempt(self._hear_firewalld)
+            if monotonic() >= due:
+                self._attempt(self._look)
+                due = monotonic() + _LOOK
 
-    def _read(self) -> tuple[bool, bool]:
-        """Read what has been announced: whether anything was deleted, and a table of ours among it. An overflow may have lost that."""
-        deleted = ours = False
-        while True:
-            try:
-                messages = self._events.recv(1 << 16)
-            except BlockingIOError:
-                return deleted, ours
-            except OSError:
-                deleted = ours = True
-                continue
-            for kind, message in _split(messages):
-                deleted = deleted or kind in _DELETIONS
-                ours = ours or (kind == _DELTABLE and _OUR_TABLES in message)
-
-    def _wait_for_quiet(self, poll: select.poll) -> bool:
-        latest, ours = monotonic() + _AT_LATEST, False
-        while monotonic() < latest and any(fd == self._events.fileno() for fd, _ in poll.poll(_QUIET_MS)):
-            ours = self._read()[1] or ours
-        return ours
-
-    def _put_back(self, *, everything: bool, only: AbstractSet[str] | None = None) -> AbstractSet[str]:
-        """Put back what is missing; the records of attachments that were left out because somebody was working on them."""
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Whatever goes wrong, the watch goes on."""
         try:
-            restored, busy = put_back(self._warm, self._run_dir, everything=everything, only=only)
+            step()
         except (CniError, OSError) as error:
-            log.error("cannot put back what the firewall's reload took: %s", error)
-            return frozenset()
+            log.error("cannot put back what a firewall's reload took: %s", error)
         except Exception:
-            log.exception("cannot put back what the firewall's reload took, which is a defect")
-            return frozenset()
+            log.exception("cannot put back what a firewall's reload took, which is a defect")
+
+    def _wait(self, seconds: float, *descriptors: int) -> set[int]:
+        poll = select.poll()
+        for fd in descriptors:
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        return {fd for fd, _ in poll.poll(max(seconds, 0) * 1000)}
+
+    def _hear(self) -> None:
+        news = self._changes.read()
+        latest = monotonic() + _AT_LATEST
+        while news.deleted and monotonic() < latest and self._wait(_QUIET, self._changes.fileno()):
+            news |= self._changes.read()
+        if news.made:
+            self._heard.forget()
+        if news.taken:
+            self._noticed()
+            self._put_back(self._in_nftables)
+        elif news.deleted:
+            self._put_back_lost(self._heard)
+
+    def _hear_firewalld(self) -> None:
+        if self._firewalld.read():
+            self._put_back(self._firewalld.kinds)
+
+    def _look(self) -> None:
+        """See to what nobody announces, and to attachments that somebody was working on."""
+        if self._busy:
+            busy, self._busy = self._busy, _NOTHING
+            self._put_back(self._restorer.everything, only=busy)
+        if self._firewalld.connect():
+            self._put_back(self._firewalld.kinds)
+        self._put_back_lost(self._unheard)
+
+    def _put_back_lost(self, question: _Question) -> None:
+        lost = question.lost()
+        if lost:
+            self._noticed()
+            self._put_back(lost)
+            question.tried()
+
+    def _put_back(self, kinds: AbstractSet[str], *, only: AbstractSet[str] | None = None) -> None:
+        restored, busy = self._restorer.put_back(kinds, only=only)
+        self._busy |= busy
         if restored:
             log.info("put back the firewall elements of %d attachments", restored)
             self._restored(restored)
-        return busy
-
-
-def _split(messages: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + 16 <= len(messages):
-        length, kind = struct.unpack_from("IH", messages, offset)
-        yield kind, messages[offset : offset + length]
-        offset += (max(length, 16) + 3) & ~3
-
-
-def put_back(warm: Warm, run_dir: str, *, everything: bool, only: AbstractSet[str] | None = None) -> tuple[int, set[str]]:
-    """Put back what live attachments need: of the kinds that are lost, or `everything`; of all records, or `only` of these (paths).
-
-    Returns how many attachments had such things, and the records of others that were being worked on.
-    """
-    with _world(warm, run_dir) as world:
-        kinds = {name: plugin.kind(name) for plugin in filter(None, map(plugin_named, PLUGINS)) for name in plugin.kinds}
-        lost = {name for name, kind in kinds.items() if everything or kind.lost(world)}
-    restored, busy = 0, set()
-    for name, record in records.every(run_dir) if lost else ():
-        plugin = plugin_named(name)
-        wanted = only is None or record.path in only
-        if wanted and plugin is not None and any(item["kind"] in lost for item in record.items):
-            with AttachmentLock(run_dir, name, record.key, wait=False) as lock, _world(warm, run_dir) as world:
-                if lock.held:
-                    restored += _restore(world, plugin, record, lost)
-                else:
-                    busy.add(record.path)
-    return restored, busy
-
-
-@contextmanager
-def _world(warm: Warm, run_dir: str) -> Iterator[World]:
-    """For one attachment: each may have a container that is entered, whose descriptors are not to add up."""
-    handles = WarmHandles(warm, run_dir=run_dir, executable=(0, 0), stderr=2, container=None)
-    try:
-        yield World(handles, Request("cni-agent", {}, b""), None)
-    finally:
-        handles.close()
-
-
-def _restore(world: World, plugin: Plugin, seen: Record, lost: set[str]) -> bool:
-    record = records.load(world.run_dir, plugin.name, seen.att)  # as it is under the lock
-    if not record.done or owner_is_dead(world, record.key):
-        return False
-    for item in record.items:
-        if item["kind"] in lost:
-            try:
-                plugin.kind(item["kind"]).restore(world, record.att, item)
-            except (CniError, OSError) as error:
-                log.error("%s: cannot put back its %s: %s", record.att, item["kind"], error)
-    return True

@@ -15,6 +15,7 @@ import time
 from _socket import (
     AF_NETLINK,
     AF_UNIX,
+    IPPROTO_RAW,
     MSG_DONTWAIT,
     SO_RCVTIMEO,
     SO_SNDTIMEO,
@@ -36,6 +37,7 @@ __all__ = [
     "access",
     "close",
     "connect",
+    "fill_option",
     "flock",
     "fstat",
     "ftruncate",
@@ -55,6 +57,7 @@ __all__ = [
     "open",
     "pipe",
     "poll",
+    "raw_socket",
     "read",
     "readlink",
     "rename",
@@ -214,6 +217,19 @@ def netfilter_socket() -> int:
     Raises OSError if the kernel has no netfilter.
     """
     return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER).detach()
+
+
+def raw_socket(family: int) -> socket:
+    """Open a raw socket of an address family in the calling thread's network namespace: x_tables answers to it (ip(7))."""
+    return socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)
+
+
+def fill_option(channel: socket, level: int, option: int, buffer: bytearray) -> None:
+    """Have the kernel read a question out of `buffer` and write its answer there (getsockopt(2), as x_tables uses it)."""
+    from cni_plugins.kernel.clib import c_library, memory_of
+
+    length = bytearray(pack("I", len(buffer)))
+    c_library().call("getsockopt", channel.fileno(), level, option, memory_of(buffer), memory_of(length))
 
 
 def library(name: str) -> Library:

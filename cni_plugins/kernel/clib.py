@@ -38,6 +38,12 @@ class Pointer(Address):
     _type_ = "P"
 
 
+class Byte(Number):
+    """An unsigned C char."""
+
+    _type_ = "B"
+
+
 class Function(CFuncPtr):
     """A C function that returns an int unless told otherwise; errno is kept for us across the call."""
 
@@ -90,6 +96,11 @@ class Library:
     def invoke(self, function: str, *arguments: Number | Text | Address | int | bytes | None) -> None:
         """Call a function that returns nothing."""
         self._find(function, None)(*arguments)
+
+
+def memory_of(data: bytearray) -> Any:
+    """The memory of `data` as an argument of a function that writes there; `data` keeps its length as long as that is in use."""
+    return (Byte * len(data)).from_buffer(data)
 
 
 _loaded: dict[str, Library] = {}

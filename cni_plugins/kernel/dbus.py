@@ -1,4 +1,4 @@
-"""Calls over the system's D-Bus (D-Bus Specification 0.43), as few as they are: methods that take strings.
+"""Calls over the system's D-Bus (D-Bus Specification 0.43), as few as they are: methods that take strings; and its signals.
 
     with Bus.connect() as bus:
         bus.call("org.fedoraproject.FirewallD1", "/org/fedoraproject/FirewallD1", "….zone.addSource", ["trusted", "10.1.0.2/32"])
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
 _DAEMON = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 _PATIENCE_SECONDS = 25
-_METHOD_CALL, _METHOD_RETURN, _ERROR = 1, 2, 3
+_METHOD_CALL, _METHOD_RETURN, _ERROR, _SIGNAL = 1, 2, 3, 4
 _NO_AUTO_START = 0x2
 _PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_SERIAL, _DESTINATION, _SIGNATURE = 1, 2, 3, 4, 5, 6, 8
 _HEADER_BYTES = 16
@@ -83,6 +83,20 @@ class Bus:
         answer = self.call(*_DAEMON[:2], f"{_DAEMON[2]}.NameHasOwner", [name])
         return bool(_number(answer, 0))
 
+    def fileno(self) -> int:
+        """Its descriptor, which can be read when a signal has come."""
+        return self._fd
+
+    def listen(self, rule: str) -> None:
+        """Have signals sent here that match a rule ("Match Rules"). Raises BusError, IoFailure."""
+        self.call(*_DAEMON[:2], f"{_DAEMON[2]}.AddMatch", [rule])
+
+    def read_signal(self) -> tuple[str, bytes]:
+        """Read one message: a signal's name and body, an empty name for what is none. Raises IoFailure."""
+        with files.attempting("listen on", "D-Bus"):
+            kind, fields, body = self._read()
+        return (str(fields.get(_MEMBER, "")) if kind == _SIGNAL else ""), body
+
     def call(self, destination: str, path: str, method: str, arguments: list[str]) -> bytes:
         """Call `method` (with its interface before it) and return the body of the answer, little-endian. Raises BusError, IoFailure."""
         self._serial += 1
@@ -97,20 +111,24 @@ class Bus:
     def _answer(self) -> bytes:
         """The answer to the last call; whatever else arrives is for nobody here."""
         while True:
-            header = self._exactly(_HEADER_BYTES)
-            if header[:1] != b"l":
-                raise IoFailure("D-Bus: the bus writes numbers the other way round")
-            kind, body_bytes, fields_bytes = header[1], _number(header, 4), _number(header, 12)
-            if body_bytes + fields_bytes > _LIMIT:
-                raise IoFailure(f"D-Bus: an answer of {body_bytes + fields_bytes} bytes")
-            fields = _read_fields(self._exactly(_padded(fields_bytes))[:fields_bytes])
-            body = self._exactly(body_bytes)
+            kind, fields, body = self._read()
             if fields.get(_REPLY_SERIAL) != self._serial:
                 continue
             if kind == _ERROR:
                 raise BusError(str(fields.get(_ERROR_NAME, "")), text(body) if body else "")
             if kind == _METHOD_RETURN:
                 return body
+
+    def _read(self) -> tuple[int, dict[int, object], bytes]:
+        """One message: its type, the fields of its header, its body."""
+        header = self._exactly(_HEADER_BYTES)
+        if header[:1] != b"l":
+            raise IoFailure("D-Bus: the bus writes numbers the other way round")
+        kind, body_bytes, fields_bytes = header[1], _number(header, 4), _number(header, 12)
+        if body_bytes + fields_bytes > _LIMIT:
+            raise IoFailure(f"D-Bus: a message of {body_bytes + fields_bytes} bytes")
+        fields = _read_fields(self._exactly(_padded(fields_bytes))[:fields_bytes])
+        return kind, fields, self._exactly(body_bytes)
 
     def _line(self) -> bytes:
         line = b""
@@ -128,6 +146,16 @@ class Bus:
 def text(body: bytes) -> str:
     """The string that a body begins with."""
     return body[4 : 4 + _number(body, 0)].decode(errors="replace")
+
+
+def texts(body: bytes) -> list[str]:
+    """The strings of a body that has nothing else."""
+    found, at = [], 0
+    while at + 4 <= len(body):
+        found.append(text(body[at:]))
+        at += 4 + _number(body, at) + 1
+        at += -at % 4
+    return found
 
 
 def truth(body: bytes) -> bool:

@@ -23,6 +23,11 @@ def owner_is_dead(world: World, owner: bytes) -> bool:
     return not any(_interface_is_there(world, record) for record in records.of_owner(world.run_dir, owner))
 
 
+def with_links(world: World) -> set[bytes]:
+    """The keys of all attachments that a link of ours proves to be alive, by one look at all links."""
+    return {key for link in world.host.links() if (key := key_of_mark(link.alias)) is not None}
+
+
 def _interface_is_there(world: World, record: Record) -> bool:
     if not record.att.netns or any(item.get("kind") == "veth" for item in record.items):
         return False  # a record of a pair of ours says nothing that its mark did not say

@@ -15,7 +15,7 @@ from cni_plugins.protocol.errors import CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Item = dict[str, Any]
@@ -61,6 +61,11 @@ class Record:
         except BaseException:
             self.items.pop()
             raise
+
+    def rewrite(self, items: list[Item]) -> None:
+        """Have these in place of what was written down: what a live attachment has was changed. Raises IoFailure."""
+        self.items = items
+        self._write()
 
     def finish(self) -> None:
         """Note that everything was applied. Nothing is written for an attachment that has nothing to remember."""
@@ -133,16 +138,20 @@ def named(run_dir: str, name: str, att: Attachment) -> Record | None:
     return record
 
 
-def every(run_dir: str) -> Iterator[tuple[str, Record]]:
-    """Every record that can be read, with the name of the plugin that made it."""
+def every(run_dir: str, *, wanted: Callable[[str, Record], bool] = lambda plugin, record: True) -> Iterator[tuple[str, Record]]:
+    """Every record that can be read, with the name of the plugin that made it.
+
+    `wanted` is asked for each before it is read, when nothing is known of it but its path and key.
+    """
     directory = f"{run_dir}/records"
     for name in sorted(files.names(directory)):
-        record = Record(f"{directory}/{name}", Attachment("", "", ""))
-        data = None if files.name_of_draft(name) else files.read(record.path, limit=_LIMIT)
-        if data is not None:
-            _fill(record, data)
-            if not record.damaged:
-                yield name.partition(".")[2], record
+        plugin, record = name.partition(".")[2], Record(f"{directory}/{name}", Attachment("", "", ""))
+        if not files.name_of_draft(name) and wanted(plugin, record):
+            data = files.read(record.path, limit=_LIMIT)
+            if data is not None:
+                _fill(record, data)
+                if not record.damaged:
+                    yield plugin, record
 
 
 def of_owner(run_dir: str, key: bytes) -> Iterator[Record]:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable, Sequence
     from typing import Any, Generic, Protocol, TypeVar
 
+    from cni_plugins.kernel.process import Work
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
 
     F = TypeVar("F")
     Item = dict[str, Any]
+    Recorded = list[tuple[Attachment, Item]]
     Valid = set[tuple[str, str]] | None
+    Part = Generator["Resource[Any]", Any, F]
+    """A piece of a plan, which yields what it needs and is sent the fact."""
 
     class _Typed(Generic[F]):
         """Gives the type checker the fact's type; at run time there is nothing to it."""
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
         """What a plan calls: make the resource so (or foretell, or verify it) and tell the fact."""
 
         def __call__(self, resource: Resource[F], /) -> F: ...
+
+        def at_once(self, parts: Sequence[Part[F]], /) -> list[F]:
+            """The same for what several parts of the plan ask for, each in its order: ADD may make those of one while another waits."""
 
 else:
     F = None
@@ -99,8 +106,17 @@ class Kind:
         """Whether somebody has taken what all things of this kind stand in, as `nft flush ruleset` takes tables. Changes nothing."""
         return False
 
-    def restore(self, world: World, att: Attachment, item: Item) -> None:
-        """Put back what a live attachment's record speaks of, after it was `lost`; what is there stays. Raises CniError."""
+    def lost_unheard(self, world: World) -> bool:
+        """The same of what the kernel announces no changes of. An agent asks every few seconds, so it must cost next to nothing."""
+        return False
+
+    def restore(self, world: World, recorded: Recorded) -> set[bytes]:
+        """Put back what the records of live attachments speak of, after it was `lost`; what is there stays.
+
+        All at once, since the attachments may be hundreds. Returns the keys of those that anything of their own was lacking of.
+        Raises CniError.
+        """
+        return set()
 
     def alive(self, world: World, item: Item) -> bool:
         """Whether what a record speaks of still works; an attachment is alive while anything of it is."""
@@ -127,6 +143,11 @@ class Resource(_Typed[F]):
     def apply(self, world: World, att: Attachment) -> F:
         """Make it so. Idempotent for the same owner. Raises CniError."""
         raise NotImplementedError
+
+    def applying(self, world: World, att: Attachment) -> Work[F]:
+        """`apply` for who does other things meanwhile: yields the programs that it needs executed."""
+        yield from ()  # none
+        return self.apply(world, att)
 
     def verify(self, world: World, att: Attachment) -> F:
         """Compare with what is there. Changes nothing. Raises Drift."""

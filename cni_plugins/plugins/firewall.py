@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _IPTABLES, _FIREWALLD = "iptables", "firewalld"
 _OPEN, _SAME_BRIDGE, _ISOLATED = "open", "same-bridge", "isolated"
-_ADMIN, _ZONE = "CNI-ADMIN", "trusted"
+_ZONE = "trusted"
 _CHAIN_MAX = 28
 _CHAIN_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+")
 _TAKEN = ("ACCEPT", "DROP", "QUEUE", "RETURN", "INPUT", "FORWARD", "OUTPUT", "CNI-FORWARD")
@@ -64,9 +64,10 @@ def plan(att: Attachment, conf: FirewallConf, need: Need) -> Result:
         if need(Backend(conf.backend)):
             need(Zone(conf.firewalldZone or _ZONE, addresses))
             return previous
+    from cni_plugins.plan.kinds.filter_table import ADMIN
     from cni_plugins.plan.kinds.firewall import Accepted
 
-    need(Accepted(addresses, admin=conf.iptablesAdminChainName or _ADMIN, required=conf.backend == _IPTABLES))
+    need(Accepted(addresses, admin=conf.iptablesAdminChainName or ADMIN, required=conf.backend == _IPTABLES))
     return previous
 
 

@@ -74,13 +74,21 @@ class Firewalld:
         Path("/run/dbus/bus.conf").write_text(_BUS)
         daemon = self._root / "usr/bin/dbus-daemon"
         self._node.popen([daemon, "--config-file=/run/dbus/bus.conf", "--nofork", "--nopidfile"], env=self._env)
+        with self._wait_for_bus() as bus:
+            self._start_daemon(bus)
+
+    def restart(self) -> None:
+        """End the daemon and start another one on the same bus."""
+        self._daemon.terminate()
+        self._daemon.communicate(timeout=PATIENCE)
+        with self._wait_for_bus() as bus:
+            self._start_daemon(bus)
+
+    def _start_daemon(self, bus: Bus) -> None:
         words = ["--nofork", "--nopid", "--log-file", "/run/firewalld.log", "--system-config", "/run/firewalld"]
-        defaults = self._root / "usr/lib/firewalld"
-        bus = self._wait_for_bus()
-        with bus:
-            program: list[str | Path] = ["/usr/bin/python3", self._root / "usr/sbin/firewalld", *words, "--default-config", defaults]
-            self._node.popen(program, env=self._env)
-            self._wait_for_name(bus)
+        words += ["--default-config", str(self._root / "usr/lib/firewalld")]
+        self._daemon = self._node.popen(["/usr/bin/python3", self._root / "usr/sbin/firewalld", *words], env=self._env)
+        self._wait_for_name(bus)
 
     def reload(self) -> None:
         """Have it read its configuration again, which forgets what is not written there."""

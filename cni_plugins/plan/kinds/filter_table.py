@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
 MARK = 0x1000
 """The bit that says "let it through". Bits 13 to 15 belong to portmap and Kubernetes, those from 16 on to network policies."""
-CHAIN = "CNI-FORWARD"
-_JUMP = f'-m comment --comment "CNI firewall plugin rules" -j {CHAIN}'
+SET_MARK, CLEAR_MARK = f"meta mark set meta mark or {MARK:#x}", f"meta mark set meta mark and {~MARK & 0xFFFFFFFF:#x}"
+BEFORE, BEHIND = -10, 60
+"""Priorities of our chains that set the bit and take it away again: filter chains stand at 0, firewalld's at 10, SELinux's at 50."""
+CHAIN, ADMIN = "CNI-FORWARD", "CNI-ADMIN"
+_JUMP_SAYS, _ACCEPT_SAYS = "CNI firewall plugin rules", "cni-plugins: marked in table inet cni_plugins"
+_JUMP = f'-m comment --comment "{_JUMP_SAYS}" -j {CHAIN}'
 _ADMIN = '-m comment --comment "CNI firewall plugin admin overrides" -j '
 _MARKED = f"-m mark --mark {MARK:#x}/{MARK:#x}"
-_ACCEPT = f'{_MARKED} -m comment --comment "cni-plugins: marked in table inet cni_plugins" -j ACCEPT'
+_ACCEPT = f'{_MARKED} -m comment --comment "{_ACCEPT_SAYS}" -j ACCEPT'
 _TRIES = 4
 _LOCK = b"filter table"
 
@@ -43,18 +47,24 @@ def ready(family: str) -> None:
         raise NotReady(f"backend: 'iptables' was asked for, but {name} is not installed", "install it, or leave backend out")
 
 
-def ensure(world: World, family: str, admin: str) -> None:
-    """Put in what is lacking, wherever FORWARD is; `admin` is the chain that users keep their own rules in. Raises KernelRefused."""
-    for form in _forms(world.nft, family):
+def ensure(world: World, family: str, admin: str, *, ahead: bool = True) -> bool:
+    """Put in what is lacking, wherever FORWARD is, and `ahead` of whoever makes it where plain iptables keeps it.
+
+    `admin` is the chain that users keep their own rules in. Whether anything was lacking. Raises KernelRefused.
+    """
+    lacked = False
+    for form in _forms(world.nft, family, ahead=ahead):
         program = iptables.program(family, form)
         if program is not None and lacking_in(world.nft, family, form, admin=admin):
+            lacked = True
             with AttachmentLock(world.run_dir, "firewall", _LOCK):
                 _complete(program, admin)
+    return lacked
 
 
-def lacking(nft: Nft, family: str, admin: str) -> str:
+def lacking(nft: Nft, family: str, admin: str, *, ahead: bool = True) -> str:
     """Name the first thing that is not there, empty if all is. Changes nothing. Raises KernelRefused."""
-    found = (lacking_in(nft, family, form, admin=admin) for form in _forms(nft, family) if iptables.program(family, form))
+    found = (lacking_in(nft, family, form, admin=admin) for form in _forms(nft, family, ahead=ahead) if iptables.program(family, form))
     return next(filter(None, found), "")
 
 
@@ -69,14 +79,29 @@ def lacking_in(nft: Nft, family: str, form: str, *, admin: str = "") -> str:
     return f"{program.path}: {wanted[0]}" if wanted else ""
 
 
+def flushed(nft: Nft, family: str) -> bool:
+    """Whether somebody has taken the rules from a filter table that is there. Executes nothing. Raises KernelRefused, IoFailure."""
+    return flushed_unheard(family) or (in_nftables(nft, family) and bool(_lacking_in_nftables(nft, family, "")))
+
+
+def flushed_unheard(family: str) -> bool:
+    """The same of x_tables, whose changes the kernel does not announce: by what the rules say, wherever in the table they stand."""
+    if not iptables.in_legacy(family, "filter") or iptables.program(family, "legacy") is None:
+        return False
+    from cni_plugins.kernel.xtables import entries
+
+    found = entries(family, "filter")
+    return not all(text.encode() + b"\0" in found for text in (_JUMP_SAYS, _ACCEPT_SAYS))
+
+
 def in_nftables(nft: Nft, family: str) -> bool:
     """Whether iptables' FORWARD is in nftables."""
     return rules.listing(nft, f"chain {family} filter FORWARD") is not None
 
 
-def _forms(nft: Nft, family: str) -> list[str]:
+def _forms(nft: Nft, family: str, *, ahead: bool) -> list[str]:
     """The forms of iptables that have to know the rules."""
-    forms = {iptables.plain_form(family)}
+    forms = {iptables.plain_form(family)} if ahead else set()
     if in_nftables(nft, family):
         forms.add("nft")
     if iptables.in_legacy(family, "filter"):

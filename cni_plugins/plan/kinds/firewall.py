@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from cni_plugins.legacy import rules
 from cni_plugins.plan.kinds import filter_table
-from cni_plugins.plan.kinds.nftable import TABLE, Claim, OwnedSet, claim, release
+from cni_plugins.plan.kinds.nftable import TABLE, Claim, OwnedSet, claim, elements, refill, release
 from cni_plugins.plan.liveness import owner_is_dead
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import network_key
@@ -27,25 +27,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-    from cni_plugins.plan.resource import Item
+    from cni_plugins.plan.resource import Item, Recorded
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
 
 _WORD = {4: ("ip", "ipv4_addr"), 6: ("ip6", "ipv6_addr")}
 _BEGIN, _END = "accept_begin", "accept_end"
-_PRIORITY = {_BEGIN: -10, _END: 60}  # filter chains stand at 0, firewalld's at 10, SELinux's at 50
-_SET_MARK = f"meta mark set meta mark or {filter_table.MARK:#x}"
-_CLEAR_MARK = f"meta mark set meta mark and {~filter_table.MARK & 0xFFFFFFFF:#x}"
+_PRIORITY = {_BEGIN: filter_table.BEFORE, _END: filter_table.BEHIND}
 
 
 def _rules() -> Iterable[tuple[str, str]]:
     """The rules of both chains: (chain, rule)."""
     for family, (word, _) in _WORD.items():
-        yield _BEGIN, f"{word} saddr @accepted{family} {_SET_MARK}"
-        yield _BEGIN, f"{word} daddr @accepted{family} ct state established,related {_SET_MARK}"
-        yield _BEGIN, f"{word} daddr @accepted{family} ct status dnat {_SET_MARK}"
-        yield _END, f"{word} saddr @accepted{family} {_CLEAR_MARK}"
-        yield _END, f"{word} daddr @accepted{family} {_CLEAR_MARK}"
+        yield _BEGIN, f"{word} saddr @accepted{family} {filter_table.SET_MARK}"
+        yield _BEGIN, f"{word} daddr @accepted{family} ct state established,related {filter_table.SET_MARK}"
+        yield _BEGIN, f"{word} daddr @accepted{family} ct status dnat {filter_table.SET_MARK}"
+        yield _END, f"{word} saddr @accepted{family} {filter_table.CLEAR_MARK}"
+        yield _END, f"{word} daddr @accepted{family} {filter_table.CLEAR_MARK}"
 
 
 def _setup() -> str:
@@ -60,7 +58,7 @@ def _setup() -> str:
     return "\n".join(lines) + "\n"
 
 
-_SETS = {family: OwnedSet(TABLE, f"accepted{family}", setup=_setup) for family in _WORD}
+_SETS = {family: OwnedSet(TABLE, f"accepted{family}", types=addresses, setup=_setup) for family, (_, addresses) in _WORD.items()}
 
 
 class FirewallKind(Kind):
@@ -96,17 +94,25 @@ class FirewallKind(Kind):
                     yield Owned(owner, {"kind": self.name, "addresses": [address]})
 
     def lost(self, world: World) -> bool:
-        """Whether a chain of ours is gone, or the static rules from where iptables keeps them in nftables."""
+        """Whether a chain of ours is gone, or the static rules from where iptables keeps them."""
         if not world.nft.installed():
             return False
         if not all(world.nft.has_chain(f"{TABLE} {chain}") for chain in _PRIORITY):
             return True
-        tables = [word for word, _ in _WORD.values() if filter_table.in_nftables(world.nft, word)]
-        return any(filter_table.lacking_in(world.nft, word, "nft") for word in tables)
+        return any(filter_table.flushed(world.nft, word) and _any(world, family) for family, (word, _) in _WORD.items())
 
-    def restore(self, world: World, att: Attachment, item: Item) -> None:
-        """The elements of the addresses that the record has, and the static rules."""
-        _accept(world, att, item.get("addresses", ()), admin=item.get("admin", ""))
+    def lost_unheard(self, world: World) -> bool:
+        """Whether the static rules are gone from where iptables keeps them outside of nftables."""
+        return any(filter_table.flushed_unheard(word) and _any(world, family) for family, (word, _) in _WORD.items())
+
+    def restore(self, world: World, recorded: Recorded) -> set[bytes]:
+        """The elements of the addresses that the records have, and the static rules."""
+        wanted = [(att, address, item.get("admin", "")) for att, item in recorded for address in item.get("addresses", ())]
+        tables = {(_word_of(address), admin) for _, address, admin in wanted}
+        made = {table for table in sorted(tables) if filter_table.ensure(world, *table)}
+        cut_off = {att.key for att, address, admin in wanted if (_word_of(address), admin) in made}
+        claims = [(att, Claim(_set_of(address), address, "")) for att, address, _ in wanted]
+        return cut_off | refill(world.nft, claims, prepare=(), dead=lambda owner: owner_is_dead(world, owner))
 
 
 KIND = FirewallKind()
@@ -178,8 +184,17 @@ def _accept(world: World, att: Attachment, addresses: Iterable[str], *, admin: s
         claim(world.nft, att, claims, prepare=lambda: "", dead=dead)
 
 
+def _any(world: World, family: int) -> bool:
+    """Whether any pod's address of this family is let through: for none, nobody needs the static rules."""
+    return world.nft.installed() and bool(elements(world.nft, "set", f"{TABLE} accepted{family}"))
+
+
 def _words(addresses: Iterable[str]) -> list[str]:
-    return sorted({_WORD[parse_address(address).family][0] for address in addresses})
+    return sorted({_word_of(address) for address in addresses})
+
+
+def _word_of(address: str) -> str:
+    return _WORD[parse_address(address).family][0]
 
 
 def _set_of(address: str) -> OwnedSet:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from cni_plugins.plan.kinds.veth import Pair
-    from cni_plugins.plan.resource import Item
+    from cni_plugins.plan.resource import Item, Recorded
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
 
@@ -60,10 +60,13 @@ class SpoofKind(Kind):
         """Whether our chain is gone."""
         return world.nft.installed() and not world.nft.has_chain(f"{TABLE} prerouting")
 
-    def restore(self, world: World, att: Attachment, item: Item) -> None:
-        """Limit the port again to the address that the record has."""
-        if "port" in item:
-            _allow(world, item["port"], item["mac"])
+    def restore(self, world: World, recorded: Recorded) -> set[bytes]:
+        """Limit the ports again to the addresses that the records have."""
+        held = set(_allowed(world))
+        lacking = [(att, item) for att, item in recorded if "port" in item and (item["port"], item["mac"]) not in held]
+        elements = [_elements(item["port"], item["mac"]) for _, item in recorded if "port" in item]
+        _run(world, _SETUP + "".join(elements))
+        return {att.key for att, _ in lacking}
 
     def marked(self, world: World, network: str) -> Iterable[Owned]:
         """Elements whose port's alias says that it is of this network; for any network also those whose port is gone, as nobody's."""
@@ -117,14 +120,21 @@ class SpoofCheck(Resource["None"]):
 
 
 def _allow(world: World, port: str, mac: str) -> None:
-    put = f'add element {TABLE} allowed {{ "{port}" . {mac} }}\nadd element {TABLE} guarded {{ "{port}" }}\n'
     try:
-        try:
-            world.nft.run(put)
-        except NftError as error:
-            if not error.missing:
-                raise
-            world.nft.run(_SETUP + put)
+        world.nft.run(_elements(port, mac))
+    except NftError as error:
+        if not error.missing:
+            raise KernelRefused(str(error), error.said) from None
+        _run(world, _SETUP + _elements(port, mac))
+
+
+def _elements(port: str, mac: str) -> str:
+    return f'add element {TABLE} allowed {{ "{port}" . {mac} }}\nadd element {TABLE} guarded {{ "{port}" }}\n'
+
+
+def _run(world: World, commands: str) -> None:
+    try:
+        world.nft.run(commands)
     except NftError as error:
         raise KernelRefused(str(error), error.said) from None
 

@@ -5,7 +5,7 @@ firewalld keeps such sources for as long as it runs and does not reload; nothing
 
 from __future__ import annotations
 
-from cni_plugins.kernel.dbus import Bus, BusError, text, truth
+from cni_plugins.kernel.dbus import Bus, BusError, text, texts, truth
 from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.errors import KernelRefused, NotReady
 from cni_plugins.protocol.ip import parse_address
@@ -14,11 +14,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cni_plugins.plan.resource import Item
+    from cni_plugins.plan.resource import Item, Recorded
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
 
 _NAME, _PATH, _ZONE = "org.fedoraproject.FirewallD1", "/org/fedoraproject/FirewallD1", "org.fedoraproject.FirewallD1.zone"
+SIGNALS = (
+    f"type='signal',path='{_PATH}',interface='{_NAME}',member='Reloaded'",
+    f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{_NAME}'",
+)
+"""What firewalld and the bus announce when it has forgotten all sources, as rules to listen by."""
 _THERE = ("ZONE_ALREADY_SET", "ALREADY_ENABLED")
 _NOT_THERE = ("UNKNOWN_SOURCE", "NOT_ENABLED", "ZONE_CONFLICT", "INVALID_ZONE")
 
@@ -51,9 +56,13 @@ class ZoneKind(Kind):
             sources = [source for source in map(_source, known(world, att)) if _zone_of(bus, source)]
         return [{"sources": sources}] if sources else []
 
-    def restore(self, world: World, att: Attachment, item: Item) -> None:
-        """The sources that the record has."""
-        _add(item["zone"], item["sources"])
+    def restore(self, world: World, recorded: Recorded) -> set[bytes]:
+        """The sources that the records have; a firewalld that does not run lets everything through."""
+        bus = _firewalld()
+        if bus is None:
+            return set()
+        with bus:
+            return {att.key for att, item in recorded if _add(bus, item["zone"], item["sources"])}
 
 
 KIND = ZoneKind()
@@ -108,7 +117,11 @@ class Zone(Resource["None"]):
 
     def apply(self, world: World, att: Attachment) -> None:
         """Make the addresses sources of the zone; those that are already stay."""
-        _add(self.zone, self.sources)
+        bus = _firewalld()
+        if bus is None:
+            raise KernelRefused("firewalld does not run any more")
+        with bus:
+            _add(bus, self.zone, self.sources)
 
     def verify(self, world: World, att: Attachment) -> None:
         """firewalld says that each address is a source of the zone."""
@@ -119,6 +132,11 @@ class Zone(Resource["None"]):
             lost = [source for source in self.sources if not truth(_ask(bus, "querySource", [self.zone, source], harmless=_NOT_THERE))]
         if lost:
             raise Drift(f"{', '.join(lost)} is not a source of firewalld's zone {self.zone}")
+
+
+def has_forgotten(signal: str, body: bytes) -> bool:
+    """Whether one of SIGNALS says that firewalld is there, and has forgotten its sources."""
+    return signal == "Reloaded" or (signal == "NameOwnerChanged" and bool(texts(body)[2]))
 
 
 def _source(address: str) -> str:
@@ -148,13 +166,10 @@ def _runs() -> bool:
     return True
 
 
-def _add(zone: str, sources: Iterable[str]) -> None:
-    bus = _firewalld()
-    if bus is None:
-        raise KernelRefused("firewalld does not run any more")
-    with bus:
-        for source in sources:
-            _ask(bus, "addSource", [zone, source], harmless=_THERE)
+def _add(bus: Bus, zone: str, sources: Iterable[str]) -> bool:
+    """Have sources in a zone; whether any was not."""
+    answers = [_ask(bus, "addSource", [zone, source], harmless=_THERE) for source in sources]
+    return any(text(answer) for answer in answers)  # the zone's name
 
 
 def _zone_of(bus: Bus, source: str) -> str:

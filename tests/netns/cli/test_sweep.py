@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from cni_plugins.cli.held import Held
 from cni_plugins.kernel import calls
+from cni_plugins.kernel.nfnetlink import Nfnetlink
+from cni_plugins.kernel.rtnl import NetlinkError
 from cni_plugins.plan import removal
 from cni_plugins.plan.locks import AttachmentLock
 from cni_plugins.plan.plugin import Plugin
@@ -241,13 +244,12 @@ def test_what_cannot_be_removed_is_said_and_the_rest_is_swept(
     for container in (pod, other):
         plugins.good("bridge", "ADD", conf, container=container)
         netns_gone(container)
-    real, failures = calls.nft_run, iter([True])
+    real, failures = Nfnetlink.transact, iter([True])
 
-    def once(*args: Any) -> int:
-        broken = b"delete element" in args[2] and next(failures, False)
-        return real(args[0], args[1], b"nonsense" if broken else args[2])
+    def once(*args: Any) -> list[NetlinkError]:
+        return [NetlinkError(errno.EPERM, "delete an element")] if next(failures, False) else real(*args)
 
-    monkeypatch.setattr(calls, "nft_run", once)
+    monkeypatch.setattr(Nfnetlink, "transact", once)
     printed = cnictl("sweep")
     assert printed.status == 1
     assert "failed: net/" in printed.remarks

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cni_plugins.kernel import calls
+from cni_plugins.kernel.nfnetlink import Nfnetlink
+from cni_plugins.kernel.rtnl import NetlinkError
 from conformance import ledger
 from tests.netns.plugins.networks import LEASES, RECORDS, full_bridge, host_local, leases, network, records
 from tests.support.inprocess import InProcess
@@ -105,15 +107,12 @@ def test_gc_goes_on_past_what_it_cannot_remove(
 ) -> None:
     for container in (pod, other):
         plugins.good("bridge", "ADD", full_bridge(), container=container)
-    failures = iter([True])
+    real, failures = Nfnetlink.transact, iter([True])
 
-    def once(*args: object) -> int:
-        if next(failures, False):
-            return real(args[0], args[1], b"nonsense")  # type: ignore[arg-type]
-        return real(*args)  # type: ignore[arg-type]
+    def once(*args: Any) -> list[NetlinkError]:
+        return [NetlinkError(errno.EPERM, "delete an element")] if next(failures, False) else real(*args)
 
-    real = calls.nft_run
-    monkeypatch.setattr(calls, "nft_run", once)
+    monkeypatch.setattr(Nfnetlink, "transact", once)
     error = plugins("bridge", "GC", full_bridge() | listed()).error
     assert "nftables" in error["msg"]
     assert len(records()) <= 1, "one failure kept GC from removing the rest"

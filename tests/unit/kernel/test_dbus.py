@@ -35,6 +35,13 @@ def answer(serial: int, body: bytes = b"", *, kind: int = 2, error: bytes = b"")
     return head + b"\0" * (-len(head) % 8) + body
 
 
+def signal(member: bytes, body: bytes = b"") -> bytes:
+    """A signal as a bus sends it."""
+    fields = b"\x03\x01s\0" + struct.pack("<I", len(member)) + member + b"\0"
+    head = struct.pack("<cBBBIII", b"l", 4, 1, 1, len(body), 9, len(fields)) + fields
+    return head + b"\0" * (-len(head) % 8) + body
+
+
 def string(text: str) -> bytes:
     return struct.pack("<I", len(text)) + text.encode() + b"\0"
 
@@ -103,6 +110,22 @@ def test_answers_of_every_kind_are_read(fake: FakeBus, path: Path) -> None:
         assert dbus.text(bus.call("a.b", "/a", "a.b.c", ["x"])) == "trusted"
         assert dbus.truth(bus.call("a.b", "/a", "a.b.c", ["x", "longer"]))
         assert bus.call("a.b", "/a", "a.b.c", []) == b""
+
+
+def test_signals_are_read_and_what_is_none_has_no_name(fake: FakeBus, path: Path) -> None:
+    changed = string("org.example.Owner") + b"\0" * 2 + string("") + b"\0" * 3 + string(":1.5")
+    fake.answers = [answer(2) + signal(b"Reloaded") + answer(77) + signal(b"NameOwnerChanged", changed)]
+    with connect(path) as bus:
+        bus.listen("type='signal',member='Reloaded'")
+        assert bus.fileno() >= 0
+        assert bus.read_signal() == ("Reloaded", b"")
+        assert bus.read_signal()[0] == ""
+        name, body = bus.read_signal()
+        assert (name, dbus.texts(body)) == ("NameOwnerChanged", ["org.example.Owner", "", ":1.5"])
+        fake.close()
+        with pytest.raises(IoFailure):
+            bus.read_signal()
+    assert b"AddMatch" in fake.heard[-1]
 
 
 def test_error_of_the_other_side_has_its_name_and_text(fake: FakeBus, path: Path) -> None:

@@ -14,7 +14,9 @@ from tests.support.netns import Container
 from tests.support.node import Node
 from tests.support.outcome import Outcome
 
-PATIENCE = 0.5
+PATIENCE = 30.0
+"""Seconds for what must arrive."""
+SILENCE = 0.5
 """Seconds after which a packet on one machine counts as dropped."""
 V4, V6 = 0, 1
 """Where addresses of a family stand in lists of them."""
@@ -87,6 +89,15 @@ class Pods:
 
 def passes(client: Netns, server: Netns, address: str, *, port: int = 8080, to: int = 0) -> bool:
     """Whether a datagram from `client` to `address`, port `to` (`port` if 0), arrives at port `port` of `server`, and is answered."""
+    return _answered(client, server, address, port=port, to=to or port, within=PATIENCE)
+
+
+def is_dropped(client: Netns, server: Netns, address: str, *, port: int = 8080, to: int = 0) -> bool:
+    """The contrary, known sooner."""
+    return not _answered(client, server, address, port=port, to=to or port, within=SILENCE)
+
+
+def _answered(client: Netns, server: Netns, address: str, *, port: int, to: int, within: float) -> bool:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with server.inside():
         listener = socket.socket(family, socket.SOCK_DGRAM)
@@ -94,10 +105,10 @@ def passes(client: Netns, server: Netns, address: str, *, port: int = 8080, to: 
         sender = socket.socket(family, socket.SOCK_DGRAM)
     with listener, sender:
         listener.bind(("", port))
-        listener.settimeout(PATIENCE)
-        sender.settimeout(PATIENCE)
+        listener.settimeout(within)
+        sender.settimeout(within)
         try:
-            sender.sendto(b"are you there?", (address, to or port))
+            sender.sendto(b"are you there?", (address, to))
             question, peer = listener.recvfrom(100)
             listener.sendto(question, peer)
             return sender.recv(100) == question

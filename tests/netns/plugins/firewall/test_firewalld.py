@@ -11,7 +11,7 @@ import pytest
 from cni_plugins.kernel.dbus import text
 from cni_plugins.plan import records
 from cni_plugins.plan.kinds.zone import KIND
-from tests.netns.plugins.firewall.conftest import Pods, passes
+from tests.netns.plugins.firewall.conftest import Pods, is_dropped, passes
 from tests.netns.plugins.firewall.test_lifecycle import world
 from tests.support.firewalld import Firewalld, unpacked
 from tests.support.netns import Container
@@ -46,7 +46,7 @@ def test_pod_is_in_the_zone_for_as_long_as_it_lives(
     mine = pods.attach(pod)["ips"]
     assert [ip["address"].partition("/")[0] for ip in mine] == [source.partition("/")[0] for source in SOURCES]
     theirs = pods.add(other, 2)
-    assert not passes(pod, other, theirs[0])
+    assert is_dropped(pod, other, theirs[0])
     outcome = pods.call("ADD", pod, **keys)
     assert outcome.code == 0, outcome
     assert zones(firewalld) == [keys.get("firewalldZone", "trusted")] * 2
@@ -83,7 +83,7 @@ def test_sources_are_put_back_after_a_reload(firewalld: Firewalld, pods: Pods, p
     assert zones(firewalld) == ["", ""]
     (record,) = records.of_network("/run/cni-plugins", "firewall", "net1")
     one = world(pods)
-    KIND.restore(one, record.att, record.items[0])
+    KIND.restore(one, [(record.att, record.items[0])])
     one.handles.close()
     assert zones(firewalld) == ["internal", "internal"]
 

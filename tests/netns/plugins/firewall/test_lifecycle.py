@@ -179,14 +179,11 @@ def lost(pods: Pods) -> bool:
 
 def restore(pods: Pods) -> None:
     """Put everything back that records speak of, as the agent does."""
+    one = world(pods)
+    found = [record for number in (1, 2) for record in records.of_network("/run/cni-plugins", "firewall", f"net{number}")]
     for kind in (FIREWALL, ISOLATION):
-        one = world(pods)
-        for number in (1, 2):
-            for record in records.of_network("/run/cni-plugins", "firewall", f"net{number}"):
-                for item in record.items:
-                    if item["kind"] == kind.name:
-                        kind.restore(one, record.att, item)
-        one.handles.close()
+        kind.restore(one, [(record.att, item) for record in found for item in record.items if item["kind"] == kind.name])
+    one.handles.close()
 
 
 def test_address_without_an_interface_and_none_at_all(pods: Pods, pod: Container) -> None:

@@ -17,7 +17,7 @@ KINDS = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
     "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
 }
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds for what must arrive."""
 SILENCE = 0.3
 """Seconds after which nothing is taken to arrive: what does, takes a small part of a millisecond."""
@@ -108,9 +108,9 @@ class Server:
         assert client.socket.recv(100) == b"answer"
         return str(sender[0]).removeprefix("::ffff:")
 
-    def asked(self) -> bool:
-        """Whether anybody asks within the time of silence."""
-        self.socket.settimeout(SILENCE)
+    def asked(self, *, within: float = SILENCE) -> bool:
+        """Whether anybody asks within so many seconds."""
+        self.socket.settimeout(within)
         try:
             if self.protocol == "udp":
                 self.socket.recvfrom(100)

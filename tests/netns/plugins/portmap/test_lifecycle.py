@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cni_plugins.kernel import calls
+from cni_plugins.kernel import calls, nft
+from cni_plugins.kernel.nfnetlink import Nfnetlink
 from cni_plugins.plan import records, removal
 from cni_plugins.plan.kinds.portmap import KIND
 from cni_plugins.plan.world import Handles, World
@@ -53,6 +54,20 @@ def test_a_pod_costs_no_rule_and_no_chain(plugins: InProcess, node: Node, pod: C
     assert without_elements() == first
 
 
+def test_only_the_first_pod_of_a_node_needs_libnftables(
+    plugins: InProcess, node: Node, pod: Container, other: Container, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To load it takes a cold call longer than all that it has to do."""
+    net = network(ipMasq=True)
+    attach(plugins, pod, *BOTH, net=net)
+    with monkeypatch.context() as without:
+        without.setattr(nft, "_LIBRARY", "libnftables.so.999")
+        conf = attach(plugins, other, port(9000, 80), net=net)
+        assert " 9000 " in rules(node)
+        detach(plugins, other, conf, net=net)
+    assert " 9000 " not in rules(node)
+
+
 @pytest.mark.parametrize("keys", [{"prevResult": None, "runtimeConfig": None}, {"runtimeConfig": {"portMappings": [port(1, 1)]}}])
 def test_del_needs_nothing_but_the_name(plugins: InProcess, node: Node, pod: Container, keys: dict[str, Any]) -> None:
     conf = attach(plugins, pod, *BOTH)
@@ -85,6 +100,7 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_tried_and_its_owner_
         return real(library, context, commands)
 
     monkeypatch.setattr(calls, "nft_run", watched)
+    monkeypatch.setattr(Nfnetlink, "transact", lambda *requests: executed.append(b"a transaction"))
     for mapping in (*BOTH, port(8080, 99, hostIP="0.0.0.0")):
         error = plugins("portmap", "ADD", ports(port(7000, 80), mapping, prevResult=previous), container=other).error
         assert error["code"] == 102
@@ -98,7 +114,7 @@ def test_a_port_taken_between_the_question_and_the_deed_is_refused(
     plugins: InProcess, node: Node, pod: Container, other: Container, *, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     previous = plugins.good("bridge", "ADD", network(), container=other)
-    monkeypatch.setattr("cni_plugins.kernel.elements.present", lambda *args, **named: False)
+    monkeypatch.setattr("cni_plugins.plan.kinds.portmap.present", lambda *args, **named: False)
     attach(plugins, pod, *BOTH)
     before = node.ledger()
     error = plugins("portmap", "ADD", ports(port(7000, 80), port(8082, 1, "sctp"), prevResult=previous), container=other).error
@@ -257,7 +273,7 @@ def test_what_a_flush_took_is_put_back_from_the_record(plugins: InProcess, node:
     assert KIND.lost(world)
     (item,) = records.load(world.run_dir, "portmap", att).items
     for _ in range(2):
-        KIND.restore(world, att, item)
+        KIND.restore(world, [(att, item)])
         assert sorted(rules(node).split("\n")) == sorted(before.split("\n"))
     assert removal.alive(PLUGIN, world, [item])
     handles.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.plugins.portmap.talk import KINDS, addresses, attach, client, detach, network, port, sees, server
+from tests.netns.plugins.portmap.talk import KINDS, PATIENCE, addresses, attach, client, detach, network, port, sees, server
 from tests.support.inprocess import InProcess
 from tests.support.netns import Container, Outside
 from tests.support.node import Node
@@ -168,4 +168,4 @@ def test_a_pod_does_not_reach_what_listens_on_the_node_s_127_0_0_1(
             listening.seen(fair)
         node.run(["nft", "flush", "chain", "inet", "cni_plugins", "localnet"])
         asking.socket.send(b"question")
-        assert listening.asked(), "this test does not see what it is about"
+        assert listening.asked(within=PATIENCE), "this test does not see what it is about"
