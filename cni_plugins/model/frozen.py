@@ -63,7 +63,8 @@ def parse_json(data: bytes) -> Any:
     numbers too large for a double, which pydantic-core would read as infinity.
     """
     try:
-        value = core.from_json(data, allow_inf_nan=False)
+        # Keys come again and again; values, which are addresses and IDs, do not: an agent would only fill pydantic-core's cache with them.
+        value = core.from_json(data, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         raise DecodeFailure(f"the input is not JSON: {error}") from None
     overflowed = _overflowed(value)
