@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,6 +56,16 @@ def test_the_agent_serves_what_the_executables_are_asked(agent: Agent, caller: C
             caller.delete(container)
             container.delete()
     assert (agent.calls("bridge", "ADD"), agent.calls("bridge", "DEL")) == (4, 4)
+    assert agent.calls("host-local", "ADD") == 0, "our own delegate was executed"
+
+
+def test_plugins_that_were_copied_one_by_one_know_each_other(agent: Agent, node: Node, plugins: Path, tmp_path: Path) -> None:
+    for name in ("bridge", "host-local"):
+        shutil.copy(plugins / name, tmp_path / name)
+    shutil.copytree(next(plugins.glob(".cni-plugins-*")), tmp_path / next(plugins.glob(".cni-plugins-*")).name)
+    assert (tmp_path / "bridge").stat().st_ino != (tmp_path / "host-local").stat().st_ino
+    Caller(node, tmp_path, NETWORK).prime(node.container())
+    assert agent.calls("bridge", "ADD") == 1
     assert agent.calls("host-local", "ADD") == 0, "our own delegate was executed"
 
 
