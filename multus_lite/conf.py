@@ -81,6 +81,9 @@ class MultusReleaseConf(NetConf):
     apiTimeout: Uint32 = 10
     """Seconds that a call spends on the Kubernetes API at most, all questions and retries together."""
 
+    inTurn: bool = False
+    """Set up all networks one after the other, and not those at once that share nothing."""
+
     networkStatus: bool = True
     """Write the annotation `k8s.v1.cni.cncf.io/network-status` on the pod."""
 

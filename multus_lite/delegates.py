@@ -6,29 +6,32 @@ configuration; the arguments that name an address or a MAC address only where it
 
 from __future__ import annotations
 
+from cni_plugins.kernel import process
 from cni_plugins.model.frozen import dump_json
 from cni_plugins.model.netconf import NetConf
 from cni_plugins.plan import records
 from cni_plugins.plan.kinds import delegate
 from cni_plugins.plan.kinds import network as single
+from cni_plugins.plan.kinds.delegate import Delegated
 from cni_plugins.plan.kinds.network import NetworkConf, NetworkKind
 from cni_plugins.plan.removal import Failures
-from cni_plugins.plan.resource import Drift, Owned, Resource
+from cni_plugins.plan.resource import Drift, Owned
 from cni_plugins.plan.world import World
 from cni_plugins.protocol.attachment import Attachment, key_of_mark
 from cni_plugins.protocol.errors import CniError
 from cni_plugins.protocol.request import Request
 from cni_plugins.protocol.result import Result, from_json
 from cni_plugins.protocol.versions import OLDEST, at_least
-from multus_lite import answers, log, state
+from multus_lite import answers, log, sharing, state
 from multus_lite.choice import likely
 from multus_lite.status import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from typing import Any
 
+    from cni_plugins.kernel.process import Work
     from cni_plugins.plan.resource import Item, Valid
     from multus_lite.choice import Choice
     from multus_lite.networks import Network
@@ -45,25 +48,33 @@ class DelegatesKind(NetworkKind):
     bulk = True  # not cheaper, but so that the last is the first
 
     def drop(self, world: World, owned: list[Owned]) -> None:
-        """In reverse order. All are tried; one CniError has what failed."""
+        """In reverse order, independent networks at once. All are tried; one CniError has what failed."""
         try:
             _drop_links(world, owned)
         except (CniError, OSError):
             pass  # each plugin tries by itself, and says what is wrong
-        failures, done = Failures(), []
-        for one in reversed(owned):
-            call = (one.item["conf"], one.item["attachment"])
-            if call not in done:
-                done.append(call)
-                failures.attempt(None, self._drop, world, one)
+        failures = Failures()
+        for networks in reversed(sharing.separate(owned, world.conf)):
+            failures.sift(process.together([self._leaving(world, one) for one in reversed(networks)], world.handles.heed))
         failures.finish()
 
-    def _drop(self, world: World, one: Owned) -> None:
+    def _leaving(self, world: World, plugins: list[Owned]) -> Work[None]:
+        """One network's plugins, the last first."""
+        failures = Failures()
+        for one in reversed(plugins):
+            try:
+                yield from self.dropping(world, one)
+            except (CniError, OSError) as error:
+                failures.note(error)
+        failures.finish()
+
+    def dropping(self, world: World, one: Owned) -> Work[None]:
+        """The plugin's DEL."""
         item = one.item
         prev = answers.result(item["answer"]) or item.get("prev") or _given(world, item["version"], master=item["master"])
         seen = _seen(world, version=item["version"], ifname=item["attachment"][1], master=item["master"], prev=prev)
         try:
-            super().drop(seen, [one])
+            yield from super().dropping(seen, one)
         except CniError as error:
             error.msg = f"network {item['title']}: {error.msg}"
             raise
@@ -97,7 +108,7 @@ class DelegatesKind(NetworkKind):
 KIND = DelegatesKind()
 
 
-class Delegate(Resource["Result"]):
+class Delegate(Delegated):
     """Plugin number `index` of a network of `choice`, on what those before it made: the fact is its result."""
 
     __slots__ = ("_one", "atomic", "choice", "index", "network", "previous")
@@ -125,12 +136,12 @@ class Delegate(Resource["Result"]):
         with _Naming(self.network):
             return self._one.predict(*self._as_seen(world, att))
 
-    def apply(self, world: World, att: Attachment) -> Result:
+    def applying(self, world: World, att: Attachment) -> Work[Result]:
         """The plugin's ADD; a failure is told on the pod."""
         with Telling(world, self.choice.api, self.choice.pod), _Naming(self.network):
             seen, theirs = self._as_seen(world, att)
             try:
-                return self._one.apply(seen, theirs)
+                return (yield from self._one.applying(seen, theirs))
             except CniError:
                 self.atomic = self._one.atomic and not _is_recorded(world, self._one.conf.type, theirs)
                 raise
@@ -138,7 +149,8 @@ class Delegate(Resource["Result"]):
     def verify(self, world: World, att: Attachment) -> Result:
         """The plugin's CHECK in its own version, with its network's result: the default network's comes with the call."""
         network = self.network
-        given = _given(world, network.version, master=network.master)
+        moved = {family for other in self.choice.networks if other is not network for family in other.families}
+        given = _given(world, network.version, master=network.master, moved=moved)
         prev = given or answers.result(answers.path_of(world.conf, network, att))
         seen, theirs = self._as_seen(world, att, prev)
         if network.source.disable_check:
@@ -214,7 +226,7 @@ def _drop_links(world: World, owned: list[Owned]) -> None:
     """
     found: dict[tuple[str, ...], bool] = {}
     for one in owned:
-        conf = NetworkConf(one.item["conf"].encode("utf-8", "surrogatepass"))
+        conf = NetworkConf(sharing.stdin(one))
         container, ifname, _ = one.item["attachment"]
         key = (str(conf.name), container, ifname)
         if key not in found:
@@ -243,12 +255,17 @@ def _is_own(world: World, plugin: str) -> bool:
         return False
 
 
-def _given(world: World, version: str, *, master: bool) -> Any:
-    """What the runtime says that the default network's result was, in a version; None for other networks, or when it did not say it."""
-    if not master or world.prev is None:
+def _given(world: World, version: str, *, master: bool, moved: Container[int] = ()) -> Any:
+    """What the runtime says that the default network's result was, in a version; None for other networks, or when it did not say it.
+
+    It knows nothing of default routes of families that have `moved` to another network since.
+    """
+    prev = world.prev
+    if not master or prev is None:
         return None
+    routes = [route for route in prev.routes if route.dst.prefix or route.dst.family not in moved]
     try:
-        return world.prev.to_json(version)
+        return Result(prev.interfaces, ips=prev.ips, routes=routes, dns=prev.dns).to_json(version)
     except CniError:
         return None
 

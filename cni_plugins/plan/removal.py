@@ -15,13 +15,14 @@ from cni_plugins.protocol.errors import CniError, KernelRefused
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import ParamSpec
+    from typing import ParamSpec, TypeVar
 
     from cni_plugins.plan.plugin import Plugin
     from cni_plugins.plan.records import Record
     from cni_plugins.plan.resource import Item, Kind, Valid
     from cni_plugins.plan.world import World
 
+    F = TypeVar("F")
     P = ParamSpec("P")
 
 # Locks are held while a bundle of stale attachments is removed: each costs a file descriptor.
@@ -133,10 +134,19 @@ class Failures:
             return
         try:
             action(*args, **kwargs)
-        except CniError as error:
-            self._errors.append(error)
-        except OSError as error:
-            self._errors.append(KernelRefused(str(error)))
+        except (CniError, OSError) as error:
+            self.note(error)
+
+    def note(self, error: CniError | OSError) -> None:
+        """Remember one more."""
+        self._errors.append(error if isinstance(error, CniError) else KernelRefused(str(error)))
+
+    def sift(self, outcomes: list[F | CniError | OSError]) -> list[F]:
+        """Remember the errors among what was done at once (see kernel.process.together); the rest of it."""
+        for outcome in outcomes:
+            if isinstance(outcome, CniError | OSError):
+                self.note(outcome)
+        return [outcome for outcome in outcomes if not isinstance(outcome, CniError | OSError)]
 
     def drop(self, kind: Kind, world: World, owned: list[Owned]) -> None:
         """Drop things of one kind: all at once where that costs less, else each by itself, so that one cannot keep the others."""

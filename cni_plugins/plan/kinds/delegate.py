@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from cni_plugins.kernel import calls, process
+from cni_plugins.kernel.process import Program
 from cni_plugins.model.frozen import dump_json, parse_json
+from cni_plugins.plan.resource import Resource
 from cni_plugins.protocol.errors import DecodeFailure, DelegateFailed, InvalidConfig, IoFailure
 from cni_plugins.protocol.result import from_json
 
@@ -13,7 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cni_plugins.kernel.process import Work
     from cni_plugins.plan.world import World
+    from cni_plugins.protocol.attachment import Attachment
     from cni_plugins.protocol.request import Request
     from cni_plugins.protocol.result import Result
 
@@ -34,11 +38,15 @@ class Delegate:
 
     def call(self, world: World, request: Request) -> Result | None:
         """Run one verb; the result of an ADD, None of other verbs. Raises CniError, a foreign plugin's as DelegateFailed."""
+        return process.complete(self.calling(world, request), world.handles.heed)
+
+    def calling(self, world: World, request: Request) -> Work[Result | None]:
+        """`call` for who does other things while a foreign plugin runs."""
         if self.own:
             return world.handles.nested(world, request)
+        handles = world.handles
         try:
-            handles = world.handles
-            finished = process.run(self.path, request.stdin, request.environ, stderr=handles.stderr, lock=handles.lock, heed=handles.heed)
+            finished = yield Program(self.path, request.stdin, request.environ, stderr=handles.stderr, lock=handles.lock)
         except OSError as error:
             raise IoFailure(f"{self.name}: cannot run {self.path}: {error.strerror}") from None
         if finished.status != 0:
@@ -70,6 +78,16 @@ class Delegate:
             raise DecodeFailure(f"{self.name} printed what is not JSON: {error.msg}", stdout.decode("utf-8", "replace")) from None
 
 
+class Delegated(Resource["Result"]):
+    """Something that another plugin makes, whose result is the fact: subclasses say how in `applying`."""
+
+    __slots__ = ()
+
+    def apply(self, world: World, att: Attachment) -> Result:
+        """The delegate's ADD."""
+        return process.complete(self.applying(world, att), world.handles.heed)
+
+
 def find(world: World, name: str, *, field: str) -> Delegate:
     """The executable of a plugin, in the first directory of CNI_PATH that has it.
 
@@ -84,8 +102,18 @@ def find(world: World, name: str, *, field: str) -> Delegate:
         except OSError:
             continue
         if found.st_mode & _S_IFMT == _S_IFREG:
-            return Delegate(name, path, own=(found.st_dev, found.st_ino) == world.handles.executable)
+            own = _is_ours(world, path, (found.st_dev, found.st_ino), size=found.st_size)
+            return Delegate(name, path, own=own)
     raise InvalidConfig(f"{field}: no plugin {name!r} in CNI_PATH {':'.join(world.request.path)!r}", "install it, or correct the name")
+
+
+def _is_ours(world: World, path: str, identity: tuple[int, int], *, size: int) -> bool:
+    """Whether a file is our own executable: the same file, or a copy, since who copies a directory of plugins may know no hard links."""
+    if world.handles.executable is None or identity == world.handles.executable:
+        return world.handles.executable is not None
+    from cni_plugins.kernel.own import is_copy
+
+    return is_copy(path, size)
 
 
 def with_prev_result(conf: bytes, prev: Any) -> bytes:

@@ -9,16 +9,19 @@ configurations are kept.
 
 from __future__ import annotations
 
+from cni_plugins.kernel import process
 from cni_plugins.model.base import folded
 from cni_plugins.model.frozen import dump_json, parse_json
 from cni_plugins.plan.kinds import delegate
-from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
+from cni_plugins.plan.kinds.delegate import Delegated
+from cni_plugins.plan.resource import Drift, Kind, Owned
 from cni_plugins.protocol.errors import CniError, Conflict, DecodeFailure, InvalidEnvironment, UnknownContainer
 from cni_plugins.protocol.result import Result
 from cni_plugins.protocol.versions import OLDEST, SUPPORTED, at_least
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cni_plugins.kernel.process import Work
     from cni_plugins.plan.resource import Item
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
@@ -59,10 +62,14 @@ class NetworkKind(Kind):
     def drop(self, world: World, owned: list[Owned]) -> None:
         """Call the delegate's DEL for each."""
         for one in owned:
-            container_id, ifname, netns = one.item["attachment"]
-            conf = NetworkConf(one.item["conf"].encode("utf-8", "surrogatepass"))
-            stdin = _with_prev_result(world, conf)
-            _call(world, conf, "DEL", stdin, CNI_CONTAINERID=container_id, CNI_IFNAME=ifname, CNI_NETNS=netns)
+            process.complete(self.dropping(world, one), world.handles.heed)
+
+    def dropping(self, world: World, one: Owned) -> Work[None]:
+        """`drop` of one, for who does other things meanwhile."""
+        container_id, ifname, netns = one.item["attachment"]
+        conf = NetworkConf(one.item["conf"].encode("utf-8", "surrogatepass"))
+        stdin = _with_prev_result(world, conf)
+        yield from _calling(world, conf, "DEL", stdin, CNI_CONTAINERID=container_id, CNI_IFNAME=ifname, CNI_NETNS=netns)
 
     def alive(self, world: World, item: Item) -> bool:
         """Whether the interface is still in the container."""
@@ -70,7 +77,7 @@ class NetworkKind(Kind):
         return _is_there(world, netns, ifname)
 
 
-class Network(Resource["Result"]):
+class Network(Delegated):
     """The network that the plugin named in `conf` makes: the fact is its result."""
 
     __slots__ = ("atomic", "conf")
@@ -92,10 +99,10 @@ class Network(Resource["Result"]):
             return Result()
         return _call(world, self.conf, "PREDICT", self.conf.stdin) or Result()
 
-    def apply(self, world: World, att: Attachment) -> Result:
+    def applying(self, world: World, att: Attachment) -> Work[Result]:
         """The delegate's ADD. One of our own undoes its own failure; a foreign one is sent a DEL by the undo (SPEC section 4)."""
         self.atomic = delegate.find(world, self.conf.type, field=_FIELD).own
-        return _call(world, self.conf, "ADD", self.conf.stdin) or Result()
+        return (yield from _calling(world, self.conf, "ADD", self.conf.stdin)) or Result()
 
     def verify(self, world: World, att: Attachment) -> Result:
         """The delegate's CHECK, where its version has one; the fact is what prevResult says, drift or not."""
@@ -127,15 +134,20 @@ def collect(world: World, conf: NetworkConf) -> None:
     _call(world, conf, "GC", dump_json({**parse_json(conf.stdin), **lists}))
 
 
-def _call(world: World, conf: NetworkConf, command: str, stdin: bytes, **variables: str) -> Result | None:
-    """Run a verb of the delegate; its errors start with its name, whether it is ours or not."""
+def _call(world: World, conf: NetworkConf, command: str, stdin: bytes) -> Result | None:
+    """Run a verb of the delegate, and wait for its end."""
+    return process.complete(_calling(world, conf, command, stdin), world.handles.heed)
+
+
+def _calling(world: World, conf: NetworkConf, command: str, stdin: bytes, **variables: str) -> Work[Result | None]:
+    """A verb of the delegate; its errors start with its name, whether it is ours or not."""
     found = delegate.find(world, conf.type, field=_FIELD)
     request = world.request.for_delegate(conf.type, stdin, without=(), CNI_COMMAND=command, **variables)
     try:
         if command in _NEWER:
             found.call_newer(world, request)
             return None
-        return found.call(world, request)
+        return (yield from found.calling(world, request))
     except CniError as error:
         if found.own:
             error.msg = f"{conf.type}: {error.msg}"

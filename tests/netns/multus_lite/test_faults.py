@@ -19,15 +19,19 @@ _CONF: dict[str, Any] = {
     "delegates": [
         {"name": "net1", "type": "bridge", "bridge": "br1", "isGateway": True, "ipam": {"type": "foreign"}},
         {"cniVersion": "1.1.0", "name": "net2", "plugins": [{"type": "bridge", "bridge": "br2"}, {"type": "tuning", "mtu": 1400}]},
+        {"name": "net3", "type": "foreign"},
+        {"name": "net4", "type": "another"},
     ],
 }
 
 
 def scene_on(node: Node, directory: Path) -> scenes.Scene:
-    """A scene of the fault tests with two networks."""
+    """A scene of the fault tests with four networks, all but the first of them set up at once; two of these are other people's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(scenes.CONFIGURATIONS, "multus", _CONF)
-        return scenes.Scene("multus", node, directory)
+        scene = scenes.Scene("multus", node, directory)
+    (scene.plugins.directory / "another").symlink_to("foreign")
+    return scene
 
 
 @pytest.fixture
