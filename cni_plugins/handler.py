@@ -12,7 +12,8 @@ from __future__ import annotations
 from cni_plugins import calllog
 from cni_plugins.model.frozen import dump_json, parse_json, validate
 from cni_plugins.plan import removal, runner
-from cni_plugins.plan.locks import AttachmentLock
+from cni_plugins.plan.locks import LentLock
+from cni_plugins.plan.plugin import CHANGE
 from cni_plugins.plan.world import World
 from cni_plugins.protocol import errors, versions
 from cni_plugins.protocol.attachment import Attachment
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from cni_plugins.plan.plugin import Plugin
+    from cni_plugins.plan.plugin import Changing, Plugin
     from cni_plugins.plan.world import Handles
     from cni_plugins.protocol.request import Request
 
@@ -147,7 +148,7 @@ def _prev_result(request: Request, plugin: Plugin, conf: Any, version: str) -> R
 
 def _netns(request: Request, plugin: Plugin, handles: Handles) -> str:
     """The container's netns path, after making sure that it is one, and not our own. DEL goes on without one that is not usable."""
-    if not plugin.enters_netns or request.command not in ("ADD", "CHECK", "DEL"):
+    if not plugin.enters_netns or request.command not in ("ADD", "CHECK", "DEL", CHANGE):
         return request.netns
     try:
         if request.netns and handles.netns(request.netns).is_own and not request.netns_override:
@@ -165,25 +166,17 @@ def _nested(world: World, request: Request) -> Result | None:
     return _VERBS[request.command](call, None)
 
 
-def _lock(call: Call) -> AttachmentLock:
-    return AttachmentLock(call.world.run_dir, call.plugin.name, call.att.key)
-
-
-def _lend(lock: AttachmentLock, call: Call) -> None:
-    """Let delegates that are executed have the lock, too; the one of the call itself, where it is nested in another."""
-    handles = call.world.handles
-    if handles.lock < 0:
-        handles.lock = lock.fd
+def _lock(call: Call, *, wait: bool = True) -> LentLock:
+    return LentLock(call.world.handles, call.plugin.name, call.att.key, wait=wait)
 
 
 def _predict(call: Call, deliver: Deliver | None) -> Result:
     """What an ADD would give, as far as it can be known: what a plugin that delegates to ours asks before it changes anything."""
-    return call.plugin.plan(call.att, call.world.conf, runner.Predict(call.world, call.att).need)
+    return call.plugin.plan(call.att, call.world.conf, runner.Predict(call.world, call.att))
 
 
 def _add(call: Call, deliver: Deliver | None) -> Result:
-    with _lock(call) as lock:
-        _lend(lock, call)
+    with _lock(call):
         addition = runner.Apply(call.plugin, call.world, call.att)
         try:
             result = addition.run()
@@ -196,7 +189,7 @@ def _add(call: Call, deliver: Deliver | None) -> Result:
     return result
 
 
-def _undo(addition: runner.Apply, caught: BaseException) -> None:
+def _undo(addition: runner.Apply | Changing, caught: BaseException) -> None:
     """Undo, and tell in the error that is on its way out when that did not succeed."""
     try:
         try:
@@ -213,8 +206,7 @@ def _undo(addition: runner.Apply, caught: BaseException) -> None:
 
 
 def _delete(call: Call, deliver: Deliver | None) -> None:
-    with _lock(call) as lock:
-        _lend(lock, call)
+    with _lock(call):
         removal.delete(call.plugin, call.world, call.att)
 
 
@@ -231,6 +223,49 @@ def _gc(call: Call, deliver: Deliver | None) -> None:
 
 def _status(call: Call, deliver: Deliver | None) -> None:
     runner.status(call.plugin, call.world, call.att)
+
+
+class Busy(errors.TryAgain):
+    """Somebody is working on the attachment that is to be changed."""
+
+
+def _change(call: Call) -> bool:
+    with _lock(call, wait=False) as lock:
+        if not lock.held:
+            raise Busy(f"{call.att} is being added or deleted")
+        change = call.plugin.changing(call.world, call.att)
+        try:
+            change.run()
+        except BaseException as caught:
+            _undo(change, caught)
+            raise
+        return change.begun
+
+
+def change(request: Request, handles: Handles) -> bool:
+    """Have a live attachment be what an ADD of `request` would make of it now, by a verb of the agent's own. Whether anything differed.
+
+    An attachment that is gone is left alone. `handles` are closed in the end. Raises Busy, CniError; what was begun is undone then, and
+    the error's details say when that failed.
+    """
+    log = calllog.CallLog(request)
+    handles.nested = _nested
+    try:
+        changed = _change(_prepare(request, handles, _decode(request.stdin), log))
+    except Busy:
+        raise
+    except BaseException as caught:
+        error = _as_cni_error(caught)
+        log.outcome(f"error {error.code}: {error.msg}", caught)
+        log.write()
+        if error is caught:
+            raise
+        raise error from caught
+    finally:
+        handles.close()
+    if changed:
+        log.write()
+    return changed
 
 
 _VERBS: dict[str, Verb] = {

@@ -9,7 +9,8 @@
     devices.py      devices that the kubelet allotted        pods.py         the pod that a container belongs to
     api.py          questions to the Kubernetes API          kubeconfig.py   where it is, and who we are
     answers.py      what networks answered                   encoding.py     how a state file is written
-    log.py          warnings, and the log file's rotation
+    log.py          warnings, and the log file's rotation    change.py       what a pod that runs gets and loses
+    rechooser.py    how that is chosen                       sharing.py      which networks may be set up at once
 
 Neither Kubernetes nor its API is needed for networks that the configuration lists; nothing of it is imported then.
 """

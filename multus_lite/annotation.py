@@ -48,6 +48,12 @@ class Selection:
         """What people call it."""
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def wish(self) -> dict[str, Any]:
+        """All of it but the interface's name, as plain values: what tells whether it is still the same that the pod asks for."""
+        wish = {"network": self.title, "capabilities": self.capabilities, "cni-args": self.cni_args}
+        return wish if self.gateways is None else {**wish, "default-route": [gateway.address for gateway in self.gateways]}
+
 
 def parse(text: str, *, key: str, namespace: str) -> list[Selection]:
     """Read the annotation `key`; `namespace` is that of definitions without one. Raises InvalidConfig that names key, place and value."""

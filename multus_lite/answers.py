@@ -9,6 +9,7 @@ from cni_plugins.kernel import files
 from cni_plugins.model.frozen import dump_json, parse_json
 from cni_plugins.plan.resource import Drift, Resource
 from cni_plugins.protocol.errors import CniError, DecodeFailure, InvalidConfig
+from cni_plugins.protocol.result import Result, from_json
 from multus_lite import encoding
 from multus_lite.encoding import whose
 from multus_lite.networks import Network
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.attachment import Attachment
-    from cni_plugins.protocol.result import Result
     from multus_lite.conf import MultusReleaseConf
 
     Object = dict[str, Any]
@@ -83,6 +83,16 @@ def result(path: str) -> Object | None:
     """The result in a file of libcni's; None when there is none that can be read."""
     found = (_cached(path) or {}).get("result")
     return found if isinstance(found, dict) else None
+
+
+def of_network(conf: MultusReleaseConf, network: Network, att: Attachment) -> Result | None:
+    """What a network answered; None when there is no answer of it that can be read. Raises DecodeFailure."""
+    path = path_of(conf, network, att)
+    cached = _cached(path)
+    if cached is None:
+        return None
+    found = cached.get("result")
+    return from_json(found, where=path, version=network.version) if found else Result()
 
 
 def of_attachment(conf: MultusReleaseConf, att: Attachment) -> Iterator[tuple[str, Object]]:

@@ -57,7 +57,8 @@ class Chooser:
         from multus_lite import api
 
         try:
-            return api.connect(self._conf.kubeconfig, environ, budget=self._conf.apiTimeout, patient=self._strict)
+            handles, conf = self._world.handles, self._conf
+            return api.connect(handles, conf.kubeconfig, environ, budget=conf.apiTimeout, patient=self._strict)
         except CniError as error:
             self._fail(error)
         return None
@@ -93,9 +94,9 @@ class Chooser:
         other = self._default_network(annotations)
         for index, find in enumerate(ours):
             wish = other if index == master else None
-            self._add(_selected(definitions, wish) if wish else find, index, wish=wish, pod=pod, master=index == master)
+            self._add(selected(definitions, wish) if wish else find, index, wish=wish, pod=pod, master=index == master)
         for index, wish in enumerate(self._wishes(annotations, pod)):
-            self._add(_selected(definitions, wish), len(ours) + index, wish=wish, pod=pod)
+            self._add(selected(definitions, wish), len(ours) + index, wish=wish, pod=pod)
 
     def _default_network(self, annotations: dict[str, str]) -> Selection | None:
         text = annotations.get(DEFAULT_NETWORK, "")
@@ -133,8 +134,11 @@ class Chooser:
             self._fail(error)
             return
         ifname = (wish.ifname if wish else "") or (self._att.ifname if master else f"net{index}")
-        gateways = wish.gateways if wish else None
-        self._found.append(Network(source, title=found.title, ifname=ifname, master=master, gateways=gateways))
+        network = Network(source, title=found.title, ifname=ifname, master=master)
+        if wish:
+            network.gateways = wish.gateways
+            network.wish = None if master else wish.wish
+        self._found.append(network)
 
     def _device(self, resource: str, pod: Pod) -> str:
         if self._devices is None:
@@ -152,7 +156,8 @@ def _named(definitions: Definitions, name: str, index: int) -> Callable[[], Defi
     return lambda: definitions.named(name, field=f"defaultNetworks[{index}]")
 
 
-def _selected(definitions: Definitions, wish: Selection) -> Callable[[], Definition]:
+def selected(definitions: Definitions, wish: Selection) -> Callable[[], Definition]:
+    """What finds the definition that a pod has selected."""
     return lambda: definitions.of(wish.namespace, wish.name)
 
 
@@ -165,13 +170,12 @@ def _check_names(found: list[Network]) -> None:
 
 
 def _check_gateways(found: list[Network]) -> None:
-    """One gateway of each family at most; a network that is to keep its own gateway takes both families."""
+    """One gateway of each family at most."""
     taken: dict[int, str] = {}
     for one in found:
-        if one.gateways is not None:
-            for family in [gateway.family for gateway in one.gateways] or [4, 6]:
-                if family in taken:
-                    raise InvalidConfig(
-                        f"default-route: networks {taken[family]} and {one.title}: a pod has one default route of each address family"
-                    )
-                taken[family] = one.title
+        for family in one.families:
+            if family in taken:
+                raise InvalidConfig(
+                    f"default-route: networks {taken[family]} and {one.title}: a pod has one default route of each address family"
+                )
+            taken[family] = one.title

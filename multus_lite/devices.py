@@ -6,20 +6,26 @@ from cni_plugins.kernel import files
 from cni_plugins.model.frozen import parse_json
 from cni_plugins.protocol.errors import DecodeFailure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
 
 
 class Devices:
-    """Hands out a pod's devices one after the other, in the order of their IDs. `uid` is the pod's."""
+    """Hands out a pod's devices one after the other, in the order of their IDs. `uid` is the pod's; `taken` are IDs of those in use."""
 
-    def __init__(self, uid: str) -> None:
+    def __init__(self, uid: str, taken: Container[str] = ()) -> None:
         self._uid = uid
+        self._taken = taken
         self._free: dict[str, list[str]] | None = None
 
     def take(self, resource: str) -> str:
         """The next device of a resource such as `example.com/nic`; empty when the pod has no more. Raises DecodeFailure, IoFailure."""
         if self._free is None:
-            self._free = _allotted(self._uid)
+            allotted = _allotted(self._uid)
+            self._free = {name: [one for one in ids if one not in self._taken] for name, ids in allotted.items()}
         free = self._free.get(resource)
         return free.pop(0) if free else ""
 

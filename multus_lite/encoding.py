@@ -49,6 +49,8 @@ def element(network: Network, att: Attachment) -> Object:
     }
     if network.gateways is not None:
         written["default-route"] = [gateway.address for gateway in network.gateways]
+    if network.wish is not None:
+        written["wish"] = network.wish
     written["checksum"] = _checksum(written)
     return written
 
@@ -81,6 +83,7 @@ def read(element: Object, index: int, att: Attachment) -> Network:
         ifname=ifname,
         master=element.get("master", index == 0),
         gateways=None if gateways is None else [parse_address(one) for one in gateways],
+        wish=element.get("wish"),
     )
 
 

@@ -88,13 +88,14 @@ class DefaultRoutes(Resource["list[Result]"]):
         replaced = [
             {
                 "family": family,
-                "ifname": names[route.index],
-                "gateway": route.gateway.address if route.gateway else "",
+                "ifname": names[index],
+                "gateway": gateway.address if gateway else "",
                 "priority": route.priority,
             }
             for family in families
             for route in _defaults(netlink, family)
-            if route.index in names
+            for gateway, index in route.hops or [(route.gateway, route.index)]
+            if index in names
         ]
         return {"netns": att.netns, "families": families, "replaced": replaced}
 
@@ -120,6 +121,15 @@ class DefaultRoutes(Resource["list[Result]"]):
                     routes.append(Route(Cidr(family, 0, 0), gw=gateway.address))
             changed.append(Result(result.interfaces, ips=result.ips, routes=routes, dns=result.dns))
         return changed
+
+
+def put_back(item: Item, networks: list[Network]) -> None:
+    """Have the results of networks tell of the default routes that they have again when `item` has been dropped."""
+    for replaced in item["replaced"]:
+        again = Route(Cidr(replaced["family"], 0, 0), gw=replaced["gateway"] or None)
+        for result in [one.result for one in networks if one.ifname == replaced["ifname"] and one.result is not None]:
+            if all((route.dst, route.gw) != (again.dst, again.gw) for route in result.routes):
+                result.routes.append(again)
 
 
 def _defaults(netlink: Netlink, family: int) -> list[KernelRoute]:

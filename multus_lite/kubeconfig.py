@@ -21,42 +21,33 @@ SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _UNSUPPORTED = ("exec", "auth-provider", "username")
 
 
-class Access:
-    """A server, and the token that we show it, empty when a certificate says who we are."""
-
-    __slots__ = ("server", "token")
-
-    def __init__(self, server: Server, token: str) -> None:
-        self.server = server
-        self.token = token
-
-
-def access(path: str, environ: Mapping[str, str]) -> Access | None:
+def server(path: str, environ: Mapping[str, str]) -> Server | None:
     """What the file at `path` says; without one what a pod has; None when there is neither. Raises InvalidConfig, IoFailure."""
     if path:
         return _from_file(path)
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
     if not (host and port):
         return None
-    server = Server(host, _port(port, "KUBERNETES_SERVICE_PORT"))
-    server.ca = _file(f"{SERVICE_ACCOUNT}/ca.crt", "the service account")
-    return Access(server, _file(f"{SERVICE_ACCOUNT}/token", "the service account").decode().strip())
+    found = Server(host, _port(port, "KUBERNETES_SERVICE_PORT"))
+    found.ca = _file(f"{SERVICE_ACCOUNT}/ca.crt", "the service account")
+    found.token = _file(f"{SERVICE_ACCOUNT}/token", "the service account").decode().strip()
+    return found
 
 
-def _from_file(path: str) -> Access:
+def _from_file(path: str) -> Server:
     data = _read(path)
     try:
         context = _chosen(data, "contexts", data["current-context"])["context"]
         cluster = _chosen(data, "clusters", context["cluster"])["cluster"]
         user = _chosen(data, "users", context["user"])["user"] or {} if context.get("user") else {}
-        server = _server(cluster, path)
+        found = _server(cluster, path)
         for key in _UNSUPPORTED:
             if user.get(key):
                 raise InvalidConfig(f"kubeconfig: {path}: the user has {key!r}", "use a token, a tokenFile or a certificate")
-        server.certificate = _given(user, "client-certificate", path)
-        server.key = _given(user, "client-key", path)
-        token = user.get("token") or (_beside(path, user["tokenFile"]).decode().strip() if user.get("tokenFile") else "")
-        return Access(server, token)
+        found.certificate = _given(user, "client-certificate", path)
+        found.key = _given(user, "client-key", path)
+        found.token = user.get("token") or (_beside(path, user["tokenFile"]).decode().strip() if user.get("tokenFile") else "")
+        return found
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidConfig(f"kubeconfig: {path}: incomplete: {error}") from None
 
@@ -92,11 +83,11 @@ def _server(cluster: Any, path: str) -> Server:
         host, port = place, "443" if scheme == "https" else "80"
     if scheme not in ("http", "https") or not host:
         raise InvalidConfig(f"kubeconfig: {path}: server: {text!r} is not https://HOST:PORT")
-    server = Server(host.strip("[]"), _port(port, f"kubeconfig: {path}: server"), tls=scheme == "https")
-    server.ca = _given(cluster, "certificate-authority", path)
-    server.verify = not cluster.get("insecure-skip-tls-verify", False)
-    server.name = cluster.get("tls-server-name") or ""
-    return server
+    found = Server(host.strip("[]"), _port(port, f"kubeconfig: {path}: server"), tls=scheme == "https")
+    found.ca = _given(cluster, "certificate-authority", path)
+    found.verify = not cluster.get("insecure-skip-tls-verify", False)
+    found.name = cluster.get("tls-server-name") or ""
+    return found
 
 
 def _given(entry: Any, key: str, path: str) -> bytes:

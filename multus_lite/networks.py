@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_plugins.protocol.ip import Cidr
+    from cni_plugins.protocol.result import Result
     from multus_lite.annotation import Selection
 
     Conf = dict[str, Any]
@@ -40,17 +41,29 @@ class Network:
 
     `title` is what people call it (`namespace/name` of its definition, or the network's own name), `ifname` its interface in the container,
     `plugins` what its plugins get, in order. The `master`'s result is the answer of the whole call. `gateways` are the addresses of
-    `default-route`, None where the pod did not ask for it; an empty list leaves the gateway to the network.
+    `default-route`, None where the pod did not ask for it; an empty list leaves the gateway to the network. `wish` is what the pod's
+    annotation asks for (`Selection.wish`), None for a network that every pod gets. `result` is what its plugins made, None until they have.
     """
 
-    __slots__ = ("gateways", "ifname", "master", "source", "title")
+    __slots__ = ("gateways", "ifname", "master", "result", "source", "title", "wish")
 
-    def __init__(self, source: NetworkList, *, title: str, ifname: str, master: bool, gateways: list[Cidr] | None = None) -> None:
+    def __init__(
+        self,
+        source: NetworkList,
+        *,
+        title: str,
+        ifname: str,
+        master: bool,
+        gateways: list[Cidr] | None = None,
+        wish: Conf | None = None,
+    ) -> None:
         self.source = source
         self.title = title
         self.ifname = ifname
         self.master = master
         self.gateways = gateways
+        self.wish = wish
+        self.result: Result | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +74,11 @@ class Network:
     def version(self) -> str:
         """The version of the specification that its plugins are called in; one that is not ours counts as the oldest."""
         return self.source.version if self.source.version in SUPPORTED else OLDEST
+
+    @property
+    def families(self) -> list[int]:
+        """The address families whose default route the pod wants through it: both where it is to keep its own gateway."""
+        return [] if self.gateways is None else [gateway.family for gateway in self.gateways] or [4, 6]
 
     @property
     def plugins(self) -> list[Conf]:

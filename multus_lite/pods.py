@@ -43,7 +43,8 @@ def read(api: Api, args: Mapping[str, str]) -> Pod | None:
         pod = Pod(check_name(namespace, "K8S_POD_NAMESPACE"), check_name(name, "K8S_POD_NAME"), "", {})
     except ValueError as error:
         raise InvalidEnvironment(f"CNI_ARGS: {error}") from None
-    data = api.get(pod.path)
+    wanted = args.get("K8S_POD_UID", "")
+    data = api.get(pod.path, enough=lambda known: known["metadata"].get("uid") == wanted)  # without one, or another: which is it now?
     if data is None:
         raise TryAgain(f"pod {namespace}/{name}: the Kubernetes API does not have it (any more)")
     try:
@@ -51,7 +52,6 @@ def read(api: Api, args: Mapping[str, str]) -> Pod | None:
         pod.annotations = data["metadata"].get("annotations") or {}
     except (AttributeError, KeyError, TypeError):
         raise DecodeFailure(f"pod {namespace}/{name}: is not a pod: {data!r}") from None
-    wanted = args.get("K8S_POD_UID", "")
     if wanted and wanted != pod.uid and pod.annotations.get(_SOURCE, "api") == "api":  # a static pod's mirror has a UID of its own
         raise TryAgain(f"pod {namespace}/{name}: its UID is {pod.uid}, not {wanted}: it was replaced by another one")
     return pod

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     Object = dict[str, Any]
 
+_CALL = ("CNI_ARGS", "CNI_PATH")
+
 
 class StateKind(Kind):
     """State files, by their names; they stay as long as a network has not been deleted."""
@@ -44,16 +46,14 @@ class StateKind(Kind):
                 files.withdraw(path)
             path = one.item["path"]
             if one.item["shared"]:
-                twin, mine = path.rpartition(SEPARATOR)[0], files.read(path)
-                if mine is not None and mine.startswith(files.read(twin) or b""):
-                    files.withdraw(twin)
+                _withdraw_twin(path)
             files.withdraw(path)
 
     def find(self, world: World, att: Attachment) -> list[Item]:
         """The attachment's file, which may be there; without it the one that Multus left; and answers that speak of it, or of nothing."""
         conf: MultusReleaseConf = world.conf
         results = [*(path for path, _ in answers.of_attachment(conf, att)), *answers.unreadable(conf, att.container_id)]
-        found: list[Item] = [{"path": _path(conf, att), "shared": True, "results": results}]
+        found: list[Item] = [{"path": path_of(conf, att), "shared": True, "results": results}]
         if not files.exists(found[0]["path"]) and _multus_state(conf, att) is not None:
             found.append({"path": f"{conf.cniDir}/{att.container_id}", "shared": False, "results": []})
         return found
@@ -83,10 +83,11 @@ class State(Resource["None"]):
 
     def apply(self, world: World, att: Attachment) -> None:
         """Write it down, and once more for Multus where nothing is in the way."""
-        data, path = dump_json([encoding.element(one, att) for one in self.networks]), _path(self.conf, att)
+        data, path = dump_json([encoding.element(one, att) for one in self.networks]), path_of(self.conf, att)
         files.make_dirs(self.conf.cniDir.rstrip("/").rpartition("/")[0] or "/")
         for directory in (self.conf.cniDir, f"{self.conf.cniDir}/{answers.RESULTS}"):
             files.make_dirs(directory, mode=0o700)
+        _withdraw_twin(path)  # one that differed from ours would be taken for somebody else's
         files.write_atomic(path, data)
         plain = path.rpartition(SEPARATOR)[0]
         if not files.exists(plain):
@@ -100,8 +101,17 @@ class State(Resource["None"]):
         files.check_writable(self.conf.cniDir)
 
     def record(self, world: World, att: Attachment) -> Item:
-        """The file, and those of the answers that are still to come."""
-        return {"path": _path(self.conf, att), "shared": True, "results": [answers.path_of(self.conf, one, att) for one in self.networks]}
+        """The file, and those of the answers that are still to come; and what else of the call a later change of the networks needs."""
+        call = {key: world.request.environ.get(key, "") for key in _CALL}
+        results = [answers.path_of(self.conf, one, att) for one in self.networks]
+        return {"path": path_of(self.conf, att), "shared": True, "results": results, "call": call}
+
+
+def _withdraw_twin(path: str) -> None:
+    """Remove the file for Multus when it has the same in it as ours at `path`, or was cut off."""
+    twin, mine = path.rpartition(SEPARATOR)[0], files.read(path)
+    if mine is not None and mine.startswith(files.read(twin) or b""):
+        files.withdraw(twin)
 
 
 def stored(conf: MultusReleaseConf, att: Attachment) -> tuple[list[Network], str]:
@@ -109,7 +119,7 @@ def stored(conf: MultusReleaseConf, att: Attachment) -> tuple[list[Network], str
 
     What a damaged or lost state does not tell is taken from the answers.
     """
-    path = _path(conf, att)
+    path = path_of(conf, att)
     data = files.read(path)
     if data is None:
         path = f"{conf.cniDir}/{att.container_id}"
@@ -179,7 +189,8 @@ def _multus_state(conf: MultusReleaseConf, att: Attachment) -> bytes | None:
     return data if data is not None and encoding.is_of(data, att, unless_said=True) else None
 
 
-def _path(conf: MultusReleaseConf, att: Attachment) -> str:
+def path_of(conf: MultusReleaseConf, att: Attachment) -> str:
+    """Where an attachment's state is kept."""
     return f"{conf.cniDir}/{att.container_id}{SEPARATOR}{att.ifname}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from cni_plugins.model.frozen import dump_json
+from cni_plugins.plan.plugin import CHANGE
 from cni_plugins.plan.resource import Resource
 from cni_plugins.protocol.errors import CniError
 
@@ -48,11 +49,16 @@ class NetworkStatus(Resource["None"]):
             text = dump_json([one for network, result in made for one in network_status(network, result)]).decode()
             with Telling(world, api, pod):
                 api.patch(f"{pod.path}/status", {"metadata": {"uid": pod.uid, "annotations": {STATUS: text}}})
-        told = [f"{network.ifname} [{' '.join(str(ip.address) for ip in result.ips)}] from {network.title}" for network, result in made]
-        tell(world, api, pod, kind="Normal", reason="AddedInterface", message=f"Add {', '.join(told)}")
+        told = [f"{network.ifname} [{_addresses(result)}] from {network.title}" for network, result in made if network.result is None]
+        if told:
+            tell(world, api, pod, kind="Normal", reason="AddedInterface", message=f"Add {', '.join(told)}")
 
     def verify(self, world: World, att: Attachment) -> None:
         """What the pod was told is not looked at again."""
+
+
+def _addresses(result: Result) -> str:
+    return " ".join(str(ip.address) for ip in result.ips)
 
 
 def network_status(network: Network, result: Result) -> list[dict[str, Any]]:
@@ -101,7 +107,7 @@ class Telling:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, CniError) and self._world.request.command == "ADD":
+        if isinstance(error, CniError) and self._world.request.command in ("ADD", CHANGE):
             tell(self._world, self._api, self._pod, kind="Warning", reason="FailedNetwork", message=error.msg)
 
 

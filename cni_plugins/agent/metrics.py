@@ -37,6 +37,12 @@ class Metrics:
         self._repairs = Counter(
             "cni_overlay_repairs", "Times that an overlay was mended on this node.", ["overlay"], registry=self._registry
         )
+        self._lookups = Counter(
+            "cni_kubernetes_lookups",
+            "Pods and definitions that calls wanted, by who answered: what the agent has heard, or the Kubernetes API.",
+            ["answered_by"],
+            registry=self._registry,
+        )
         Gauge("cni_calls_in_progress", "Calls that are being served now.", registry=self._registry).set_function(busy)
         self._registry.register(_Free(free))
         ProcessCollector(registry=self._registry)
@@ -61,6 +67,10 @@ class Metrics:
     def repaired(self, overlay: str) -> None:
         """Count that something of an overlay was put back as it should be."""
         self._repairs.labels(overlay).inc()
+
+    def looked_up(self, known: bool) -> None:
+        """Count a question about Kubernetes that memory answered, or did not."""
+        self._lookups.labels("memory" if known else "api").inc()
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

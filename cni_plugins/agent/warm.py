@@ -1,4 +1,4 @@
-"""Kernel handles that outlive a call: a netlink socket for each thread, and one libnftables for all.
+"""Handles that outlive a call: a netlink socket for each thread, one libnftables for all, connections to API servers.
 
 Opening them costs a cold call more than using them does, and closing nftables' socket after a deletion waits for the kernel.
 What is in the kernel is asked for anew in every call.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from threading import RLock, local
 
+from cni_plugins.agent.connections import Connections
 from cni_plugins.agent.deletions import Deletions
+from cni_plugins.agent.memory import Memory
 from cni_plugins.kernel.netns import Netns
 from cni_plugins.kernel.nft import Beside, Nft, NftError
 from cni_plugins.plan.world import Handles
@@ -17,8 +19,10 @@ from cni_plugins.plan.world import Handles
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from cni_plugins.kernel.clib import Library, Pointer
+    from cni_plugins.kernel.https import Connection, Server
     from cni_plugins.kernel.netlink import Netlink
     from cni_plugins.kernel.process import Heed
 
@@ -67,6 +71,8 @@ class Warm:
     def __init__(self) -> None:
         self.nft = SharedNft()
         self.deletions = Deletions()
+        self.connections = Connections()
+        self.memory = Memory()
         self._thread = local()
 
     def borrow(self) -> Netlink | None:
@@ -88,6 +94,8 @@ class Warm:
     def close(self) -> None:
         """Close what all threads share, and what this one has kept."""
         self.let_go()
+        self.memory.close()
+        self.connections.close()
         self.nft.shut()
 
 
@@ -124,6 +132,15 @@ class WarmHandles(Handles):
             self._netns[path] = Netns.adopt(path, os.dup(self._container[1]))
         return super().netns(path)
 
+    def connection(self, server: Server) -> Connection:
+        """See Handles; it may have served another call."""
+        self._connections.append(self._warm.connections.take(server))
+        return self._connections[-1]
+
+    def recall(self, source: str, server: Server, path: str) -> Any:
+        """See Handles."""
+        return self._warm.memory.recall(source, server, path)
+
     def delete_links(self, indexes: Sequence[int]) -> None:
         """Delete links of the node, together with those that other calls delete. Raises NetlinkError."""
         self._warm.deletions.delete(self.host, indexes)
@@ -132,4 +149,6 @@ class WarmHandles(Handles):
         """Close what belongs to this call alone."""
         netlink, self._host, self._nft = self._host, None, None
         self._warm.give_back(netlink)
+        self._warm.connections.give_back(self._connections)
+        self._connections = []
         super().close()

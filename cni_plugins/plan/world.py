@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from cni_plugins.kernel.https import Connection, Server
     from cni_plugins.kernel.netlink import Netlink
     from cni_plugins.kernel.netns import Netns
     from cni_plugins.kernel.nft import Nft
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Handles:
-    """Kernel handles: a netlink socket of the node, one of each network namespace that was asked for, libnftables.
+    """Kernel handles: a netlink socket of the node, one of each network namespace that was asked for, libnftables, connections.
 
     `executable` is the file (device, inode) that tells our own plugins from foreign ones, None when nothing is our own. `stderr` is
     the descriptor that a delegate writes its messages to. `nested` calls one of our own plugins in this process; the handler sets it.
@@ -44,6 +45,7 @@ class Handles:
         self._host: Netlink | None = None
         self._nft: Nft | None = None
         self._netns: dict[str, Netns] = {}
+        self._connections: list[Connection] = []
         self.foreign: set[str] = set()
 
     @property
@@ -80,16 +82,30 @@ class Handles:
             self._netns[path] = Netns.open(path)
         return self._netns[path]
 
+    def connection(self, server: Server) -> Connection:
+        """A connection to a server, which is closed with the others."""
+        from cni_plugins.kernel.https import Connection
+
+        self._connections.append(Connection(server))
+        return self._connections[-1]
+
+    def recall(self, source: str, server: Server, path: str) -> Any:
+        """The object at a path of the API `server`, as far as it is known without asking: None, in a process that ends with its call.
+
+        `source` is the kubeconfig that tells of the server, empty for a pod's own credentials.
+        """
+        return None
+
     def delete_links(self, indexes: Sequence[int]) -> None:
         """Delete links of the node, all in one request; those that are not there count as deleted. Raises NetlinkError."""
         self.host.delete_links(indexes)
 
     def close(self) -> None:
         """Close all that was opened."""
-        for handle in (*self._netns.values(), self._host, self._nft):
+        for handle in (*self._netns.values(), *self._connections, self._host, self._nft):
             if handle is not None:
                 handle.close()
-        self._netns, self._host, self._nft = {}, None, None
+        self._netns, self._connections, self._host, self._nft = {}, [], None, None
 
 
 class World:

@@ -26,6 +26,7 @@ from tests.support.outcome import Outcome
 from tests.support.warm import WarmCaller
 
 if TYPE_CHECKING:
+    from cni_plugins.agent.warm import Warm
     from tests.support.netns import Container
     from tests.support.node import Node
 
@@ -33,9 +34,12 @@ THROUGH_AGENT = os.environ.get("CNI_TEST_AGENT") == "1"
 
 
 class InProcess:
-    """Calls plugins on a node. `directory` is where it makes what CNI_PATH points at; `answers` are those of the last call."""
+    """Calls plugins on a node. `directory` is where it makes what CNI_PATH points at; `answers` are those of the last call.
 
-    def __init__(self, node: Node, directory: Path) -> None:
+    `agent` says whether every call goes through an agent.
+    """
+
+    def __init__(self, node: Node, directory: Path, *, agent: bool = THROUGH_AGENT) -> None:
         self.node = node
         self.directory = directory / "bin"
         self.directory.mkdir()
@@ -46,7 +50,7 @@ class InProcess:
         found = executable.stat()
         self._executable = (found.st_dev, found.st_ino)
         self.answers: list[bytes] = []
-        self._warm = WarmCaller() if THROUGH_AGENT else None
+        self._warm = WarmCaller() if agent else None
         if self._warm:
             weakref.finalize(self, self._warm.close)
 
@@ -95,6 +99,12 @@ class InProcess:
         """Close what an agent keeps from call to call, so that descriptors can be counted."""
         if self._warm:
             self._warm.rest()
+
+    @property
+    def warm(self) -> Warm:
+        """What the agent keeps from call to call."""
+        assert self._warm
+        return self._warm.warm
 
     def cni_path(self, before: Sequence[Path] = ()) -> str:
         """CNI_PATH: the directories given, then our own."""

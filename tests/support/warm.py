@@ -27,7 +27,7 @@ class WarmCaller:
     """Serves calls one after the other in one thread, which is in the namespaces of the thread that makes the first call."""
 
     def __init__(self) -> None:
-        self._warm = Warm()
+        self.warm = Warm()
         self._metrics = Metrics(busy=lambda: 0, free=lambda: ())
         self._pool = ThreadPoolExecutor(1, initializer=lambda: c_library().call("unshare", _CLONE_FS))
         self.faults: list[BaseException] = []
@@ -61,14 +61,14 @@ class WarmCaller:
     def _serve(self, channel: socket.socket) -> None:
         with channel:
             assert channel.recv(1) == handover.CALL
-            Session(channel, warm=self._warm, metrics=self._metrics, run_dir=RUN_DIR).serve()
+            Session(channel, warm=self.warm, metrics=self._metrics, run_dir=RUN_DIR).serve()
 
     def rest(self) -> None:
         """Close what is kept from call to call; the next one opens it anew."""
-        self._pool.submit(self._warm.close).result()
+        self._pool.submit(self.warm.close).result()
 
     def close(self) -> None:
         """End the thread, and close what it kept."""
         with suppress(RuntimeError):  # the interpreter is ending, and has ended the thread
-            self._pool.submit(self._warm.close)
+            self._pool.submit(self.warm.close)
         self._pool.shutdown()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
+from cni_plugins.kernel.https import KEEPALIVE
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
@@ -17,15 +19,6 @@ ANSWER_SECONDS = 5.0
 TIMEOUT = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
 STREAM_TIMEOUT = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=None)
 
-# A stream may be silent for hours, so only the kernel can tell that its other end is gone: within ten seconds.
-_KEEPALIVE = [
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
-]
-
 
 class Wire(httpx2.HTTPTransport):
     """A transport whose reads another thread can end by closing it. `on_answer` is called when the head of an answer is there."""
@@ -33,7 +26,7 @@ class Wire(httpx2.HTTPTransport):
     def __init__(
         self, verify: ssl.SSLContext | bool, *, on_answer: Callable[[httpx2.Request, httpx2.Response], None] | None = None
     ) -> None:
-        super().__init__(verify=verify, trust_env=False, socket_options=_KEEPALIVE)
+        super().__init__(verify=verify, trust_env=False, socket_options=KEEPALIVE)
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._closed = threading.Event()

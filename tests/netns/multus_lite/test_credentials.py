@@ -47,12 +47,15 @@ def test_pods_own_credentials_are_used_where_there_is_no_kubeconfig(
     ("user", "cluster", "said"),
     [
         ({"token": "yesterdays"}, {}, "401"),
+        ({"token": "two\nlines"}, {}, "the token has other characters"),
         ({"exec": {"command": "x"}}, {}, "the user has 'exec'"),
         ({"client-certificate-data": "?"}, {}, "client-certificate-data: not base64"),
         ({"client-certificate-data": "eA==", "client-key-data": "eA=="}, {}, "cannot be read"),
         (None, {"certificate-authority-data": ""}, "its certificate is not to be trusted"),
         (None, {"tls-server-name": "elsewhere"}, "its certificate is not to be trusted"),
+        (None, {"tls-server-name": ".elsewhere"}, "it cannot have this name"),
         (None, {"server": "ftp://x"}, "'ftp://x' is not https://HOST:PORT"),
+        (None, {"server": f"https://{64 * 'x'}:1"}, "it cannot have this name"),
         (None, {"server": "https://x:y"}, "'y' is not a port"),
     ],
 )

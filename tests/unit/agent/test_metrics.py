@@ -32,3 +32,10 @@ def test_known_names_are_told_apart(metrics: Metrics) -> None:
     metrics.served("ptp", "DEL", status=1, phases={"work": 0.1})
     assert b'cni_calls_total{plugin="bridge",verb="ADD"} 1.0' in metrics.text()
     assert b'cni_call_failures_total{plugin="ptp",verb="DEL"} 1.0' in metrics.text()
+
+
+def test_lookups_are_counted_by_who_answered(metrics: Metrics) -> None:
+    for known in (True, False, True):
+        metrics.looked_up(known)
+    assert b'cni_kubernetes_lookups_total{answered_by="memory"} 2.0' in metrics.text()
+    assert b'cni_kubernetes_lookups_total{answered_by="api"} 1.0' in metrics.text()

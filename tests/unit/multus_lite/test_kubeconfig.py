@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from cni_plugins.kernel.https import Server
 from cni_plugins.protocol.errors import InvalidConfig
-from multus_lite.kubeconfig import Access, access
+from multus_lite import kubeconfig
 
 
 def write(path: Path, *, server: str = "https://10.96.0.1:6443", **changes: Any) -> str:
@@ -25,9 +26,9 @@ def write(path: Path, *, server: str = "https://10.96.0.1:6443", **changes: Any)
     return str(path)
 
 
-def found(path: str) -> Access:
+def found(path: str) -> Server:
     """What the file says."""
-    one = access(path, {})
+    one = kubeconfig.server(path, {})
     assert one is not None
     return one
 
@@ -43,7 +44,7 @@ def found(path: str) -> Access:
     ],
 )
 def test_server_is_found(tmp_path: Path, *, server: str, host: str, port: int, tls: bool) -> None:
-    one = found(write(tmp_path / "k", server=server)).server
+    one = found(write(tmp_path / "k", server=server))
     assert (one.host, one.port, one.tls, one.verify) == (host, port, tls, True)
 
 
@@ -72,15 +73,15 @@ def test_user_may_be_missing(tmp_path: Path) -> None:
 )
 def test_incomplete_file_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
-        access(write(tmp_path / "k", **changes), {})
+        kubeconfig.server(write(tmp_path / "k", **changes), {})
     assert said in caught.value.msg
 
 
 def test_file_that_is_neither_json_nor_yaml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "k").write_text("{: : ]")
     with pytest.raises(InvalidConfig, match="neither JSON nor YAML"):
-        access(str(tmp_path / "k"), {})
+        kubeconfig.server(str(tmp_path / "k"), {})
 
 
 def test_without_a_file_and_outside_of_a_pod_the_api_is_not_asked() -> None:
-    assert access("", {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}) is None
+    assert kubeconfig.server("", {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}) is None

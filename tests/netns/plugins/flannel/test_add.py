@@ -28,7 +28,7 @@ def test_pods_of_the_node_reach_each_other_and_the_gateway(scene: Scene) -> None
     scene.good("ADD")
     address = scene.good("ADD", scene.other)["ips"][0]["address"].partition("/")[0]
     for target in (address, "10.5.52.1", "fd05:0:0:34::1"):
-        scene.pod.run(["ping", "-n", "-c1", "-w5", target])
+        scene.pod.run(["ping", "-n", "-c1", "-w30", target])
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"])

@@ -179,6 +179,21 @@ def test_second_add_never_reaches_a_foreign_delegate_whose_interface_is_there(fo
     assert f"{foreign.scene.pod.id}:eth0" in states()
 
 
+def test_gc_gives_the_delegates_ipam_plugin_no_descriptor_but_a_lock(scene: Scene, tmp_path: Path) -> None:
+    """It would wait for ever for the end of its input, if it had the other end of that."""
+    inherited = tmp_path / "inherited"
+    script = tmp_path / "foreign"
+    script.write_text(
+        f"#!/bin/sh\ncase $CNI_COMMAND in\nADD) echo '{json.dumps(RESULT)}' ;;\nGC) readlink /proc/$$/fd/3 >{inherited} || : ;;\nesac\n"
+    )
+    script.chmod(0o755)
+    keys: dict[str, Any] = {"ipam": {"type": "foreign"}, "path": [tmp_path]}
+    scene.good("ADD", **keys)
+    scene.pod.delete()
+    scene.good("GC", **{**keys, "cni.dev/valid-attachments": []})
+    assert inherited.read_text() in ("", "/run/cni-plugins/lock\n")
+
+
 def test_missing_delegate_is_named_with_the_path(scene: Scene, tmp_path: Path) -> None:
     error: dict[str, Any] = scene.call("ADD", delegate={"type": "calico"}).error
     assert "delegate.type: no plugin 'calico' in CNI_PATH" in error["msg"]
