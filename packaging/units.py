@@ -31,6 +31,9 @@ After=cni-agent.socket network-pre.target
 
 [Service]
 ExecStart={directory}/cni-agent --foreground
+# Who starts it with another --config checks that one. A mistake is told here, and changes nothing.
+ExecReload={directory}/cni-agent --check-config
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 # Delegates that are being executed finish by themselves.
 KillMode=process

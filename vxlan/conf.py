@@ -17,7 +17,7 @@ VXLAN, HOST_GW = "vxlan", "host-gw"
 STORES = ("static", "etcd", "kubernetes")
 _BY_THE_AGENT = (
     "vni", "underlay", "port", "network", "subnet", "node", "ipv6Network", "ipv6Subnet", "ipv6Node", "peers", "peersFile", "backend",
-    "directRouting", "mtu",
+    "directRouting", "mtu", "forwardRules",
 )  # fmt: skip
 _VNI_MAX = (1 << 24) - 1
 _PORT_MAX = (1 << 16) - 1
@@ -121,6 +121,9 @@ class VxlanConf(MasqueradeConf):
 
     mtu: Mtu = 0
     """Size in bytes of the largest packet between containers; 0 for the largest that the underlay has room for."""
+
+    forwardRules: bool = True
+    """Let what the node forwards from and to `network` pass where iptables' FORWARD drops, as on nodes with Docker."""
 
     @property
     def ipam_type(self) -> str:

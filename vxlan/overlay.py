@@ -16,8 +16,10 @@ from cni_plugins.plan.resource import Drift, Kind, Owned, Resource
 from cni_plugins.protocol.attachment import Attachment, network_key
 from cni_plugins.protocol.errors import CniError, KernelRefused, NotReady
 from cni_plugins.protocol.ip import parse_cidr
+from vxlan import forwarding
+from vxlan.forwarding import Forwarded
 from vxlan.marks import PLUGIN, drafts, overlay_lock, read_mark
-from vxlan.nat import CHAIN, Translation
+from vxlan.nat import Translation, chains_are_there, marked
 from vxlan.peers import delete_routes
 
 TYPE_CHECKING = False
@@ -26,12 +28,12 @@ if TYPE_CHECKING:
 
     from cni_plugins.kernel.netlink import Link
     from cni_plugins.kernel.vxlan import Vxlan
-    from cni_plugins.plan.resource import Item, Valid
+    from cni_plugins.plan.resource import Item, Recorded, Valid
     from cni_plugins.plan.world import World
     from cni_plugins.protocol.ip import Cidr
 
 _KEY_DIGITS = 32
-_PARTS = ("masqueraded", "networks")
+_PARTS = ("accepted", "masqueraded", "networks")
 
 
 class OverlayKind(Kind):
@@ -61,15 +63,27 @@ class OverlayKind(Kind):
             with overlay_lock(world, key):
                 if not _attachments(_users(world, key)):
                     _dismantle(world, key)
+                    _sweep(world, key)
 
     def lost(self, world: World) -> bool:
-        """Whether our chain is gone."""
-        return world.nft.installed() and not world.nft.has_chain(CHAIN)
+        """Whether a chain of ours is gone, or the rules by which iptables accepts what is forwarded."""
+        return world.nft.installed() and (not chains_are_there(world.nft) or forwarding.flushed(world))
 
-    def restore(self, world: World, att: Attachment, item: Item) -> None:
-        """The overlay's elements in the sets of networks."""
-        with overlay_lock(world, network_key(att.network)):
-            _translation(item).put(world.nft, att.network)
+    def lost_unheard(self, world: World) -> bool:
+        """Whether these rules are gone from where iptables keeps them outside of nftables."""
+        return forwarding.flushed_unheard(world)
+
+    def restore(self, world: World, recorded: Recorded) -> set[bytes]:
+        """The overlays' elements in the sets of networks, once for all attachments that say the same."""
+        lacking = set()
+        for network, item in {(att.network, dump_json(item)): (att.network, item) for att, item in recorded}.values():
+            translation = _translation(item)
+            with overlay_lock(world, network_key(network)):
+                if translation.missing(world.nft, network) or self.lost(world):
+                    lacking.add(network)
+                translation.put(world.nft, network)
+            Forwarded((accepted.family for accepted in translation.accepted), ahead=False).apply(world, agent_of(network))
+        return {att.key for att, _ in recorded if att.network in lacking}
 
 
 KIND = OverlayKind()
@@ -77,20 +91,24 @@ KIND = OverlayKind()
 
 class Share(Resource["None"]):
     """An attachment's part in what its network has on this node, of these `networks`; traffic from `masqueraded` subnets to outside of
-    all overlays gets the node's own address. `follow` is what an agent needs to follow the list of peers, where that is in a file.
+    all overlays gets the node's own address, and what is forwarded from and to networks that are `accepted` passes. `follow` is what an
+    agent needs to follow the list of peers, where that is in a file.
     """
 
-    __slots__ = ("follow", "masqueraded", "networks")
+    __slots__ = ("accepted", "follow", "masqueraded", "networks")
     kind = KIND
 
-    def __init__(self, networks: list[Cidr], masqueraded: list[Cidr], *, follow: Item | None = None) -> None:
+    def __init__(
+        self, networks: list[Cidr], masqueraded: list[Cidr], accepted: list[Cidr] | None = None, *, follow: Item | None = None
+    ) -> None:
         self.networks = networks
         self.masqueraded = masqueraded
+        self.accepted = accepted or []
         self.follow = follow
 
     def record(self, world: World, att: Attachment) -> Item:
         """The networks, as they have to be taken out again, and whether nftables has them."""
-        item: Item = {"networks": [str(one) for one in self.networks], "masqueraded": [str(one) for one in self.masqueraded]}
+        item: Item = {part: [str(one) for one in getattr(self, part)] for part in _PARTS}
         if self.follow is not None:
             item["follow"] = self.follow
         return {**item, "sets": world.nft.available() is None}
@@ -122,7 +140,7 @@ class Share(Resource["None"]):
             absent = self._translation.missing(world.nft, att.network)
         except CniError as error:
             raise Drift(error.msg) from None
-        if absent or not world.nft.has_chain(CHAIN):
+        if absent or not chains_are_there(world.nft):
             lost = ", ".join(dict.fromkeys(str(element) for _, element in absent)) or "everything"
             raise Drift(f"nftables: {lost} is not told from what is outside of the overlays any more")
 
@@ -134,7 +152,7 @@ class Share(Resource["None"]):
 
     @property
     def _translation(self) -> Translation:
-        return Translation(self.networks, self.masqueraded)
+        return Translation(self.networks, self.masqueraded, self.accepted)
 
 
 def agent_of(network: str) -> Attachment:
@@ -157,6 +175,8 @@ def leave(world: World, key: bytes, item: Item) -> None:
         _forget(world, key[:8], item, others)
     if not _attachments(others):
         _dismantle(world, key[:8])
+    if not item.get("networks"):
+        _sweep(world, key[:8])
 
 
 def become(world: World, key: bytes, item: Item) -> None:
@@ -232,6 +252,14 @@ def _dismantle(world: World, key: bytes) -> None:
     world.host.delete_links([*bridges, *devices])
 
 
+def _sweep(world: World, key: bytes) -> None:
+    """Remove routes and elements of a network that has no users, by the elements' mark: a user's file may have been unreadable."""
+    if not _users(world, key) and world.nft.available() is None:
+        left = marked(world.nft, key)
+        delete_routes(world, left.networks)
+        left.remove(world.nft, key)
+
+
 def _is_plugins(link: Link | Vxlan, key: bytes) -> bool:
     return read_mark(link.alias) == (key, PLUGIN) or link.name in drafts(key)
 
@@ -251,7 +279,7 @@ def _users(world: World, key: bytes) -> list[str]:
 
 
 def _read(world: World, name: str) -> Item:
-    """What a user's file says; nothing when it cannot be read: then its networks go with the last other user."""
+    """What a user's file says; nothing when it cannot be read: then its networks go with the last user."""
     data = files.read(f"{_home(world)}/{name}")
     try:
         found = parse_json(data or b"")
@@ -265,5 +293,5 @@ def _digest(item: Item) -> str:
 
 
 def _translation(item: Item, wholes: Iterable[str] | None = None) -> Translation:
-    named = None if wholes is None else map(parse_cidr, wholes)
-    return Translation(map(parse_cidr, item.get("networks", ())), map(parse_cidr, item.get("masqueraded", ())), wholes=named)
+    networks, masqueraded, accepted = (map(parse_cidr, item.get(part, ())) for part in ("networks", "masqueraded", "accepted"))
+    return Translation(networks, masqueraded, accepted, wholes=None if wholes is None else map(parse_cidr, wholes))

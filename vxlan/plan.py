@@ -12,10 +12,11 @@ from cni_plugins.plan.kinds.gateway import Forwarding, GatewayAddresses
 from cni_plugins.plan.kinds.veth import Veth
 from cni_plugins.plan.plugin import Plugin, kinds
 from cni_plugins.protocol.ip import Cidr, parse_address
-from cni_plugins.protocol.result import Ip, Result
+from cni_plugins.protocol.result import Interface, Ip, Result
 from vxlan.bridge import OverlayBridge
 from vxlan.conf import VXLAN, VxlanConf, VxlanReleaseConf
 from vxlan.device import Device, NoDevice
+from vxlan.forwarding import Forwarded
 from vxlan.lease import SubnetLease
 from vxlan.overlay import Share
 from vxlan.peerlist import PeerFile
@@ -47,7 +48,8 @@ def plan(att: Attachment, conf: VxlanConf, need: Need) -> Result:
     pair = need(Veth(master=bridge.name, mtu=min((side.mtu for side in sides), default=conf.mtu), hairpin=conf.hairpinMode))
     need(ContainerNet(Result(ips=ips, routes=given.routes)))
     need(Carrier(pair.host.name, bridge=bridge.name))
-    return Result([bridge, pair.host, pair.container], ips=ips, routes=given.routes, dns=conf.own_dns(given.dns))
+    devices = [Interface(side.device, mac=side.mac) for side in sides if part.tunnels.tunnelled]
+    return Result([bridge, pair.host, pair.container, *devices], ips=ips, routes=given.routes, dns=conf.own_dns(given.dns))
 
 
 class _Part:
@@ -56,7 +58,7 @@ class _Part:
     `peers` are None while they are not known; `strict` refuses those that make no sense; `peers_file` is where they come from.
     """
 
-    __slots__ = ("halves", "masquerades", "peers", "peers_file", "strict", "tunnels", "underlay")
+    __slots__ = ("forwards", "halves", "masquerades", "peers", "peers_file", "strict", "tunnels", "underlay")
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class _Part:
         *,
         underlay: str,
         masquerades: bool,
+        forwards: bool,
         strict: bool,
         peers_file: str = "",
     ) -> None:
@@ -74,6 +77,7 @@ class _Part:
         self.peers = peers
         self.underlay = underlay
         self.masquerades = masquerades
+        self.forwards = forwards
         self.strict = strict
         self.peers_file = peers_file
 
@@ -84,7 +88,15 @@ def _part(conf: VxlanConf, need: Need) -> _Part:
 
         known = need(FromAgent(conf.store))
         masquerades = conf.ipMasq or known.masquerades
-        return _Part(known.halves, known.tunnels, known.peers, underlay=known.underlay, masquerades=masquerades, strict=False)
+        return _Part(
+            known.halves,
+            known.tunnels,
+            known.peers,
+            underlay=known.underlay,
+            masquerades=masquerades,
+            forwards=known.forwards,
+            strict=False,
+        )
     peers = need(PeerFile(conf.peersFile)) if conf.peersFile else conf.listed
     tunnels = Tunnels(conf.vni, port=conf.port, mtu=conf.mtu, tunnelled=conf.backend == VXLAN, direct=conf.directRouting)
     return _Part(
@@ -93,6 +105,7 @@ def _part(conf: VxlanConf, need: Need) -> _Part:
         peers,
         underlay=conf.underlay or "",
         masquerades=conf.ipMasq,
+        forwards=conf.forwardRules,
         strict=not conf.peersFile,
         peers_file=conf.peersFile,
     )
@@ -101,8 +114,11 @@ def _part(conf: VxlanConf, need: Need) -> _Part:
 def _overlay(att: Attachment, part: _Part, need: Need) -> list[Side]:
     """What the node has of the overlay: its tunnels' ends, and the way to each peer."""
     sides = need(Underlay(part.underlay, part.halves, part.tunnels))
+    networks = [half.network for half in part.halves]
     masqueraded = [half.subnet for half in part.halves] if part.masquerades else []
-    need(Share([half.network for half in part.halves], masqueraded, follow=_follow(att, part)))
+    need(Share(networks, masqueraded, networks if part.forwards else [], follow=_follow(att, part)))
+    if part.forwards:
+        need(Forwarded((network.family for network in networks), ahead=False))
     for side in sides:
         if part.tunnels.tunnelled:
             need(Device(side))
@@ -119,7 +135,8 @@ def _follow(att: Attachment, part: _Part) -> Item | None:
         return None
     from vxlan.state import Overlay
 
-    overlay = Overlay(att.network, "", part.halves, part.tunnels, underlay=part.underlay, peers=None, masquerades=part.masquerades)
+    overlay = Overlay(att.network, "", part.halves, part.tunnels, underlay=part.underlay, peers=None)
+    overlay.masquerades, overlay.forwards = part.masquerades, part.forwards
     return {"peersFile": part.peers_file, "overlay": overlay.to_item()}
 
 

@@ -13,6 +13,7 @@ from cni_plugins.protocol.attachment import network_key
 from cni_plugins.protocol.errors import CniError
 from vxlan import overlay as users
 from vxlan.device import Device, NoDevice
+from vxlan.forwarding import Forwarded
 from vxlan.marks import AGENT, PLUGIN, overlay_lock, read_mark
 from vxlan.overlay import Share
 from vxlan.peers import Peers
@@ -94,6 +95,7 @@ class _Pass:
         report.works = len(report.sides) == len(overlay.halves)
         if self._maker == AGENT:
             self._attempt(self._share)
+            self._attempt(self._forwarding)
             if self._mend and report.works:
                 self._attempt(self._other_devices)
         for side in report.sides:
@@ -123,11 +125,18 @@ class _Pass:
         return sides
 
     def _share(self) -> None:
-        halves = self._overlay.halves
-        share = Share([half.network for half in halves], [half.subnet for half in halves] if self._overlay.masquerades else [])
+        halves, overlay = self._overlay.halves, self._overlay
+        networks, subnets = [half.network for half in halves], [half.subnet for half in halves]
+        share = Share(networks, subnets if overlay.masquerades else [], networks if overlay.forwards else [])
         if self._mend:
             users.become(self._world, self._att.key, share.record(self._world, self._att))
-        self._resource(share, "masquerading is set up again")
+        self._resource(share, "the rules of nftables are set up again")
+
+    def _forwarding(self) -> None:
+        """The agent is there before others who would drop: as flanneld it does not wait for them."""
+        if self._overlay.forwards:
+            families = [half.network.family for half in self._overlay.halves]
+            self._resource(Forwarded(families, ahead=True), "what is forwarded is let through")
 
     def _device(self, side: Side) -> None:
         if not side.tunnels.tunnelled:

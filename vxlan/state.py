@@ -30,21 +30,20 @@ _ENDING = ".json"
 
 class Overlay:
     """An overlay as a node has it: its `name` (that of its CNI network), the `store` of its leases, the `underlay`'s name, its address
-    families (`halves`), its `tunnels`, its `peers` (None while they are not known), and whether it is masqueraded. `about` is for people.
+    families (`halves`), its `tunnels`, its `peers` (None while they are not known). `masquerades` and `forwards` tell whether it is
+    masqueraded, and whether what is forwarded from and to it is let through; `about` is for people.
     """
 
-    __slots__ = ("about", "halves", "masquerades", "name", "peers", "store", "tunnels", "underlay")
+    __slots__ = ("about", "forwards", "halves", "masquerades", "name", "peers", "store", "tunnels", "underlay")
 
-    def __init__(
-        self, name: str, store: str, halves: list[Half], tunnels: Tunnels, *, underlay: str, peers: list[Peer] | None, masquerades: bool
-    ) -> None:
+    def __init__(self, name: str, store: str, halves: list[Half], tunnels: Tunnels, *, underlay: str, peers: list[Peer] | None) -> None:
         self.name = name
         self.store = store
         self.halves = halves
         self.tunnels = tunnels
         self.underlay = underlay
         self.peers = peers
-        self.masquerades = masquerades
+        self.masquerades = self.forwards = True
         self.about: dict[str, Any] = {}
 
     def to_json(self) -> bytes:
@@ -68,6 +67,7 @@ class Overlay:
             "mtu": tunnels.mtu,
             "directRouting": tunnels.direct,
             "ipMasq": self.masquerades,
+            "forwardRules": self.forwards,
             "halves": [_half(half) for half in self.halves],
             "peers": None if self.peers is None else [_peer(peer) for peer in self.peers],
         }
@@ -85,9 +85,8 @@ class Overlay:
             tunnels = Tunnels(found["vni"], port=found["port"], mtu=found["mtu"], tunnelled=tunnelled, direct=found["directRouting"])
             halves = [_read_half(one) for one in found["halves"]]
             peers = found["peers"] and [_read_peer(one) for one in found["peers"]]
-            overlay = cls(
-                found["name"], found["store"], halves, tunnels, underlay=found["underlay"], peers=peers, masquerades=found["ipMasq"]
-            )
+            overlay = cls(found["name"], found["store"], halves, tunnels, underlay=found["underlay"], peers=peers)
+            overlay.masquerades, overlay.forwards = found["ipMasq"], found.get("forwardRules", False)
             overlay.about = dict(found.get("about") or {})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DecodeFailure(f"this is not what the agent writes: {error!r}") from None

@@ -2,6 +2,7 @@
 
 cni-agent --foreground        serve until SIGTERM, and keep overlays; under systemd, on the socket that it hands over
 cni-agent --status            what a running agent has done, for people
+cni-agent --check-config      whether a configuration is one; on SIGHUP the running agent reads its own again
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str], *, build: str) -> int:
     try:
         if options.status:
             print(show(path))
+        elif options.check_config:
+            _configured(options.config or CONFIG)
         else:
             _serve(options, path)
     except (CniError, ListenError, StatusError, OSError) as error:
@@ -60,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--foreground", action="store_true", help="serve until SIGTERM, logging to standard error")
     what.add_argument("--status", action="store_true", help="show what the running agent has done")
+    what.add_argument("--check-config", action="store_true", help="say what is wrong with the configuration")
     parser.add_argument(
         "--run-dir", type=Path, default=Path(RUN_DIR), help="where records, locks and the socket are (default: %(default)s)"
     )
@@ -83,11 +87,12 @@ def _serve(options: argparse.Namespace, path: Path) -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
     if options.enter:
         _enter(options.enter)
-    overlays = _overlays(options.config)
+    received = _catch(signal.SIGHUP, *_ENDING)
+    file = options.config.absolute() if options.config else CONFIG
+    overlays = _configured(file) if options.config or file.exists() else None
     os.chdir("/")
     _allow_descriptors()
     _share_memory()
-    received = _catch(*_ENDING)
     listener = Listener(path, backlog=BACKLOG)
     try:
         server = Server(listener.socket, run_dir=options.run_dir, workers=options.workers, conf=overlays)
@@ -95,7 +100,8 @@ def _serve(options: argparse.Namespace, path: Path) -> None:
         gc.enable()  # executables run without: a call ends before it could pay
         gc.freeze()
         log.info("serving the plugins of build %s on %s", path.stem.removeprefix("agent-"), path)
-        number = os.read(received, 1)[0]
+        while (number := os.read(received, 1)[0]) == signal.SIGHUP:
+            _reload(server, file)
         for ending in _ENDING:
             signal.signal(ending, signal.SIG_DFL)  # a second one ends us at once; callers go on by themselves
         log.info("ending on signal %d", number)
@@ -104,13 +110,21 @@ def _serve(options: argparse.Namespace, path: Path) -> None:
     server.stop()
 
 
-def _overlays(file: Path | None) -> AgentConf | None:
-    """The configuration of the overlays, None when there is none. Raises InvalidConfig."""
-    if file is None and not CONFIG.exists():
-        return None
+def _configured(file: Path) -> AgentConf:
+    """The configuration of the overlays. Raises InvalidConfig, OSError."""
     from cni_plugins.agent import conf  # pydantic costs memory, which an agent without overlays does not need
 
-    return conf.read(file or CONFIG)
+    return conf.read(file)
+
+
+def _reload(server: Server, file: Path) -> None:
+    """Go by what the configuration says now; one that cannot be used changes nothing."""
+    try:
+        server.configure(_configured(file))
+    except (CniError, OSError) as error:
+        log.error("the configuration stays as it was: %s", error)
+    else:
+        log.info("the configuration is read again")
 
 
 def _allow_descriptors() -> None:

@@ -1,4 +1,4 @@
-"""The agent's configuration, `/etc/cni-plugins/agent.toml`: one table `[[overlay]]` for each overlay that it keeps.
+"""The agent's configuration, `/etc/cni-plugins/agent.toml`: one table `[[overlay]]` for each overlay that it keeps, and `[multus]`.
 
 docs/overlay.md explains the keys. What the vxlan plugin's configuration has too is called as there. A mistake is reported with the file,
 the overlay's name and the key.
@@ -132,6 +132,9 @@ class OverlayConf(_Table):
     ipMasq: bool = True
     """Masquerade what leaves the overlay from this node's subnet, so that plugins need not."""
 
+    forwardRules: bool = True
+    """Let what the node forwards from and to the overlay pass where iptables' FORWARD drops."""
+
     etcd: EtcdConf | None = None
     kubernetes: KubernetesConf = KubernetesConf()
 
@@ -166,9 +169,17 @@ class OverlayConf(_Table):
                 raise ValueError(f"{key}: {reason}{where}")
 
 
+class MultusConf(_Table):
+    """What the agent does for multus-lite besides serving its calls: `[multus]`."""
+
+    hotChange: bool = False
+    """Have the networks of running pods follow the annotation that asks for them."""
+
+
 class AgentConf(_Table):
     """The whole file."""
 
+    multus: MultusConf = MultusConf()
     overlay: list[OverlayConf] = []
 
 

@@ -36,7 +36,9 @@ def desired(conf: OverlayConf, view: View, *, known: Overlay | None) -> Overlay 
     peers = known.peers if known else None
     if view.peers is not None:
         peers = [Peer(parse_address(one.node), parse_cidr(one.subnet), one.mac) for one in view.peers]
-    return Overlay(conf.name, conf.store, halves, tunnels_of(conf, network), underlay=conf.underlay, peers=peers, masquerades=conf.ipMasq)
+    overlay = Overlay(conf.name, conf.store, halves, tunnels_of(conf, network), underlay=conf.underlay, peers=peers)
+    overlay.masquerades, overlay.forwards = conf.ipMasq, conf.forwardRules
+    return overlay
 
 
 def tunnels_of(conf: OverlayConf, network: NetworkConfig) -> Tunnels:
@@ -79,10 +81,15 @@ def about(conf: OverlayConf, view: View, *, since: Mapping[str, float], problems
         "own": own.key if own else "",
         "renewed": int(view.renewed),
         "expires": int(own.expires) if own and own.expires else None,
-        "awaySince": int(view.away_since) if view.away_since else None,
-        "problems": list(dict.fromkeys([*view.problems, *problems])),
         "leases": [_shown(lease, int(since.get(lease.key, 0))) for lease in view.leases],
+        **troubles(view, problems),
     }
+
+
+def troubles(view: View, problems: Sequence[str]) -> dict[str, Any]:
+    """The part of it that says what is wrong, which is known also before there is a lease."""
+    away = int(view.away_since) if view.away_since else None
+    return {"awaySince": away, "problems": list(dict.fromkeys([*view.problems, *problems]))}
 
 
 def _shown(lease: Lease, since: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import logging
 import threading
 from time import time
 
-from cni_plugins.agent.desired import about, attributes_of, desired, halves_without_subnets, tunnels_of
+from cni_plugins.agent.desired import about, attributes_of, desired, halves_without_subnets, troubles, tunnels_of
 from cni_plugins.agent.events import Events
 from cni_plugins.agent.passes import FULL_PASS_SECONDS, Passes, warm_world
 from cni_plugins.agent.stores import open_store
@@ -179,8 +179,10 @@ class Keeper:
 
     def _write(self, report: Report, overlay: Overlay, view: View) -> None:
         """The files that others read."""
-        if view.lease is None or view.network is None:
-            return  # what the last agent wrote is still true
+        if view.lease is None or view.network is None:  # what the last agent wrote is still true
+            overlay.about |= troubles(view, report.problems)
+            state.write(self._run_dir, overlay)
+            return
         overlay.about = about(self.conf, view, since=self._since, problems=report.problems)
         state.write(self._run_dir, overlay)
         if report.works:

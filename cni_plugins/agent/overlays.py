@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 from cni_plugins.agent.overlay import Keeper
 from cni_plugins.agent.passes import warm_world
@@ -21,21 +22,39 @@ log = logging.getLogger(__name__)
 
 
 class Overlays:
-    """All overlays of the configuration, from `start` to `stop`; `repaired` is told an overlay's name at each repair."""
+    """The overlays of a configuration, from `keep` to `stop`; `repaired` is told an overlay's name at each repair."""
 
-    def __init__(self, confs: Sequence[OverlayConf], warm: Warm, *, run_dir: str, repaired: Callable[[str], None]) -> None:
+    def __init__(self, warm: Warm, *, run_dir: str, repaired: Callable[[str], None]) -> None:
         self._warm = warm
         self._run_dir = run_dir
-        self._keepers = [Keeper(conf, warm, run_dir=run_dir, repaired=repaired) for conf in confs]
+        self._repaired = repaired
+        self._keepers: list[Keeper] = []
+        self._awake = threading.Lock()
 
-    def start(self) -> None:
-        """Remove what is of no overlay any more, and keep the others."""
+    def keep(self, confs: Sequence[OverlayConf]) -> None:
+        """Keep these from now on, and remove what is of others. Those that were kept already, as they are, go on undisturbed.
+
+        Raises OSError when it cannot be begun; then nothing has changed.
+        """
+        stay = [keeper for keeper in self._keepers if keeper.conf in confs]
+        known = {keeper.conf.name for keeper in stay}
+        come = [Keeper(conf, self._warm, run_dir=self._run_dir, repaired=self._repaired) for conf in confs if conf.name not in known]
+        go = self._replace([*stay, *come])
+        for keeper in go:
+            if keeper not in stay:
+                keeper.stop()
         try:
             self._clear()
         except (CniError, OSError) as error:
             log.error("what is left of earlier overlays is not removed: %s", error)
-        for keeper in self._keepers:
+        for keeper in come:
             keeper.start()
+
+    def _replace(self, keepers: list[Keeper]) -> list[Keeper]:
+        """Have these keepers instead of others; the others, which nobody wakes any more."""
+        with self._awake:
+            before, self._keepers = self._keepers, keepers
+        return before
 
     def _clear(self) -> None:
         """Remove what an agent with another configuration has made and left."""
@@ -58,10 +77,11 @@ class Overlays:
 
     def wake(self) -> None:
         """The firewall was reloaded, or something like that: have a look."""
-        for keeper in self._keepers:
-            keeper.wake()
+        with self._awake:
+            for keeper in self._keepers:
+                keeper.wake()
 
     def stop(self) -> None:
         """Stop keeping. Everything stays as it is, for the next agent."""
-        for keeper in self._keepers:
+        for keeper in self._replace([]):
             keeper.stop()

@@ -22,6 +22,7 @@ from cni_plugins.registry import PLUGINS, plugin_named
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_plugins.agent.conf import AgentConf
+    from cni_plugins.agent.hot_change import HotChange
     from cni_plugins.agent.overlays import Overlays
 
 PATIENCE = 10.0
@@ -38,21 +39,25 @@ class Server:
 
     def __init__(self, listening: socket, *, run_dir: Path, workers: int, conf: AgentConf | None = None) -> None:
         self._run_dir = str(run_dir)
+        self._conf = conf
         self._peers = Peers()
         self._warm = Warm()
         self._workers = Workers(listening, self._serve, limit=workers)
         self.metrics = Metrics(busy=lambda: self._workers.busy, free=_free)
-        self._overlays = self._make_overlays(conf) if conf else None
+        self._warm.memory.told = self.metrics.looked_up
+        self._overlays: Overlays | None = None
+        self._hot_change: HotChange | None = None
+        self._following = self._follower(conf)
+        self._rules = RulesWatch(self._warm, run_dir=self._run_dir, restored=self.metrics.restored, noticed=self._noticed)
+
+    def _follower(self, conf: AgentConf | None) -> Following:
+        """Who follows files of peers, but for the networks whose overlays are kept."""
         kept = [overlay.name for overlay in conf.overlay] if conf else []
-        self._following = Following(self._warm, run_dir=self._run_dir, kept=kept, repaired=self.metrics.repaired)
-        noticed = self._overlays.wake if self._overlays else lambda: None
-        self._rules = RulesWatch(self._warm, run_dir=self._run_dir, restored=self.metrics.restored, noticed=noticed)
+        return Following(self._warm, run_dir=self._run_dir, kept=kept, repaired=self.metrics.repaired)
 
-    def _make_overlays(self, conf: AgentConf) -> Overlays:
-        """Most agents have none, and need not load what they take."""
-        from cni_plugins.agent.overlays import Overlays
-
-        return Overlays(conf.overlay, self._warm, run_dir=self._run_dir, repaired=self.metrics.repaired)
+    def _noticed(self) -> None:
+        if self._overlays:
+            self._overlays.wake()
 
     def start(self) -> None:
         """Load what calls need, put back what the node has lost, and begin to serve."""
@@ -61,9 +66,36 @@ class Server:
                 plugin.kind(kind)
         self._workers.start()
         self._rules.start()
-        if self._overlays:
-            self._overlays.start()
+        if self._conf:
+            self._keep(self._conf)
         self._following.start()
+
+    def configure(self, conf: AgentConf) -> None:
+        """Keep the overlays of another configuration from now on; those that do not differ in it go on undisturbed. Raises OSError."""
+        following = self._follower(conf)
+        self._keep(conf)
+        self._following.stop()
+        self._following = following
+        following.start()
+
+    def _keep(self, conf: AgentConf) -> None:
+        """Most agents keep no overlay, and need not load what that takes."""
+        from cni_plugins.agent.overlays import Overlays
+
+        self._overlays = self._overlays or Overlays(self._warm, run_dir=self._run_dir, repaired=self.metrics.repaired)
+        self._overlays.keep(conf.overlay)
+        self._follow_annotations(wanted=conf.multus.hotChange)
+
+    def _follow_annotations(self, *, wanted: bool) -> None:
+        """Have networks of running pods follow their annotations, or not any more."""
+        if wanted and self._hot_change is None:
+            from cni_plugins.agent.hot_change import HotChange
+
+            self._hot_change = HotChange(self._warm, run_dir=self._run_dir)
+            self._hot_change.start()
+        elif self._hot_change is not None and not wanted:
+            self._hot_change.stop()
+            self._hot_change = None
 
     def stop(self) -> None:
         """Take no more calls; those that are being served have some seconds to end."""
@@ -72,6 +104,7 @@ class Server:
         if self._overlays:
             self._overlays.stop()
         self._following.stop()
+        self._follow_annotations(wanted=False)
         self._warm.close()
 
     def _serve(self, channel: socket) -> None:

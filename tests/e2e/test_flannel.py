@@ -103,7 +103,7 @@ def reach(source: Container, target: str, mtu: int) -> None:
     """Send the largest packet that the overlay takes in one piece, and no piece more."""
     size = mtu - OVERHEAD[6 if ":" in target else 4]
     ping(source, target)
-    source.run(["ping", "-n", "-c1", "-w5", "-M", "do", "-s", str(size), target])
+    source.run(["ping", "-n", "-c1", "-w20", "-M", "do", "-s", str(size), target])
     assert source.run(["ping", "-n", "-c1", "-w5", "-M", "do", "-s", str(size + 1), target], check=False).returncode
 
 

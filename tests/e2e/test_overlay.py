@@ -29,6 +29,16 @@ underlay = "eth0"
 [overlay.etcd]
 endpoints = ["{ENDPOINT}"]
 """
+STATIC = """
+[[overlay]]
+name = "storage"
+store = "static"
+underlay = "eth0"
+network = "10.6.0.0/16"
+vni = 101
+peersFile = "{directory}/peers.json"
+subnetFile = "/run/storage.env"
+"""
 READY = "pods: /run/flannel/subnet.env has"
 FLANNEL = {"cniVersion": "1.0.0", "name": "cbr0", "type": "flannel", "delegate": {"isDefaultGateway": True}}
 OURS = {"cniVersion": "1.1.0", "name": "pods", "type": "vxlan", "store": "etcd"}
@@ -82,7 +92,7 @@ class Pods:
 def reach(source: Container, target: str) -> None:
     """Send the largest packet that the overlay takes in one piece, and no piece more."""
     ping(source, target)
-    source.run(["ping", "-n", "-c1", "-w5", "-M", "do", "-s", str(1450 - 28), target])
+    source.run(["ping", "-n", "-c1", "-w20", "-M", "do", "-s", str(1450 - 28), target])
     assert source.run(["ping", "-n", "-c1", "-w5", "-M", "do", "-s", str(1450 - 27), target], check=False).returncode
 
 
@@ -122,11 +132,12 @@ def test_pods_go_on_when_the_agent_is_killed_and_the_next_one_takes_over(
         reach(here, other)
 
 
-def test_a_firewalls_reload_costs_no_masquerading(underlay: Underlay, agent: Agent) -> None:
+def test_a_firewalls_reload_costs_neither_masquerading_nor_what_is_forwarded(underlay: Underlay, agent: Agent) -> None:
     node = underlay.nodes[0]
     node.run(["nft", "flush", "ruleset"])
-    agent.wait_for("masquerading is set up again")
+    agent.wait_for("what is forwarded is let through")
     assert "10.5.0.0/16" in node.run(["nft", "list", "table", "inet", "cni_plugins"]).stdout
+    assert "--mark 0x1000/0x1000" in node.run(["iptables", "-S", "CNI-FORWARD"]).stdout
 
 
 def switches(pid: int) -> int:
@@ -157,3 +168,36 @@ def test_a_mistake_in_the_configuration_is_named_and_nothing_starts(underlay: Un
     done = underlay.nodes[0].run([plugins / "cni-agent", "--foreground", "--config", str(config)], check=False)
     assert done.returncode == 1
     assert f"{config}: overlay pods: vni: goes with another store than etcd" in done.stderr
+
+
+def test_a_configuration_that_is_changed_is_in_force_on_sighup_and_one_with_a_mistake_changes_nothing(
+    underlay: Underlay, agent: Agent, plugins: Path, config: Path
+) -> None:
+    node = underlay.nodes[0]
+    check: list[str | Path] = [plugins / "cni-agent", "--check-config", "--config", config]
+    index = node.run(["cat", "/sys/class/net/vxlan.100/ifindex"]).stdout
+    second = CONFIG + STATIC
+    config.with_name("peers.json").write_text(json.dumps([{"node": "192.168.77.11", "subnet": "10.6.1.0/24"}]))
+    config.write_text(second.format(directory=config.parent))
+    assert node.run(check).stdout == ""
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_for("storage: /run/storage.env has 10.6.1.0/24")
+    config.write_text(second.format(directory=config.parent).replace("vni = 101", "vni = 0"))
+    done = node.run(check, check=False)
+    assert (done.returncode, done.stderr.count("overlay storage: vni: ")) == (1, 1)
+    agent.process.send_signal(signal.SIGHUP)
+    assert "overlay storage: vni: " in agent.wait_for("the configuration stays as it was")
+    assert node.run(["ip", "link", "show", "vxlan.101"]).returncode == 0
+    config.write_text(CONFIG)
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_for("removed an overlay that is not configured any more")
+    assert node.run(["ip", "link", "show", "vxlan.101"], check=False).returncode
+    assert node.run(["cat", "/sys/class/net/vxlan.100/ifindex"]).stdout == index
+
+
+def test_an_agent_that_was_started_without_overlays_takes_one(underlay: Underlay, plugins: Path, config: Path) -> None:
+    config.write_text("")
+    with Agent(underlay.nodes[0], plugins, "--config", str(config)) as agent:
+        config.write_text(CONFIG)
+        agent.process.send_signal(signal.SIGHUP)
+        agent.wait_for(READY)

@@ -11,7 +11,7 @@ from tests.lab import peers
 from tests.support.node import Node
 
 SUBNET_FILE = "/run/flannel/subnet.env"
-SECONDS = 30
+SECONDS = 60
 
 
 class Flanneld:

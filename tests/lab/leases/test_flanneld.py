@@ -18,7 +18,7 @@ from vxlan.leases.schema import Attributes, Subnets, Vtep
 from vxlan.leases.store import Claim
 from vxlan.leases.subnet_env import SubnetEnv
 
-SECONDS = 30
+SECONDS = 60
 DUAL = {"EnableIPv6": True, "IPv6Network": "fd05::/48"}
 CONFIGS: dict[str, dict[str, Any]] = {
     "vxlan": {"Backend": {"Type": "vxlan", "VNI": 100}},

@@ -45,8 +45,8 @@ def test_a_node_publishes_itself_hears_of_others_and_says_that_its_network_works
         }
     )
     warm = Warm()
-    overlays = Overlays([conf], warm, run_dir=RUN_DIR, repaired=lambda name: None)
-    overlays.start()
+    overlays = Overlays(warm, run_dir=RUN_DIR, repaired=lambda name: None)
+    overlays.keep([conf])
     try:
         lines.wait_for("pods: /run/flannel/subnet.env has 10.5.1.0/24")
         theirs = {"kube-subnet-manager": "true", "backend-type": "vxlan", "public-ip": "192.168.77.12"}

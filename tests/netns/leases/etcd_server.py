@@ -18,7 +18,7 @@ from tests.support.node import Node
 from vxlan.leases.etcd_gateway import EtcdAccess
 
 READY = "ready to serve"
-SECONDS = 30
+SECONDS = 60
 
 
 class Etcd:

@@ -18,7 +18,7 @@ from vxlan.leases.schema import Attributes, Subnets
 from vxlan.leases.static import StaticStore
 from vxlan.leases.store import Claim, StoreUnavailable
 
-SECONDS = 30
+SECONDS = 60
 ONE = {"node": "192.168.77.11", "subnet": "10.5.1.0/24"}
 TWO = {"node": "192.168.77.12", "subnet": "10.5.2.0/24", "mac": "02:00:00:00:00:0c"}
 THREE = {"node": "192.168.77.13", "subnet": "10.5.3.0/24"}

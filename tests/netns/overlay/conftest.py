@@ -52,6 +52,14 @@ def listed(underlay: Underlay, tmp_path: Path) -> Listed:
 
 
 @pytest.fixture
+def other(places: list[Place], tmp_path: Path) -> Listed:
+    """A second overlay of the same two nodes."""
+    other = Listed(tmp_path, number=6, vni=101)
+    other.write([(place.address, subnet(place.number, 6)) for place in places[:2]])
+    return other
+
+
+@pytest.fixture
 def pair(places: list[Place], listed: Listed, lines: Lines) -> list[Place]:
     """Two nodes that reach each other over it."""
     for place in places[:2]:

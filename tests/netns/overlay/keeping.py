@@ -6,8 +6,9 @@ import json
 import logging
 import queue
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from cni_plugins.agent.conf import OverlayConf
@@ -17,7 +18,7 @@ from tests.support.node import Node
 from tests.support.underlay import Underlay
 
 RUN_DIR = "/run/cni-plugins"
-SECONDS = 20
+SECONDS = 40
 """Long enough on a busy machine, and a fraction of the minute after which everything is looked at anyhow."""
 
 
@@ -56,6 +57,13 @@ class Lines(logging.Handler):
             self.said.append(self.lines.get())
 
 
+def until(condition: Callable[[], object], failure: str) -> None:
+    """Ask until a condition is met, which runs a command each time. Raises AssertionError with `failure` when it never is."""
+    latest = monotonic() + SECONDS
+    while not condition():
+        assert monotonic() < latest, failure
+
+
 def subnet(number: int, overlay: int = 5) -> str:
     """The subnet of a node, counted from 1."""
     return f"10.{overlay}.{number}.0/24"
@@ -72,12 +80,13 @@ class Place:
         self._warm = Warm()
 
     def start(self, *tables: dict[str, Any]) -> None:
-        """Keep these overlays; what is not said in a table is what tests usually have."""
+        """Keep these overlays from now on; what is not said in a table is what tests usually have."""
         confs = [OverlayConf.model_validate({"underlay": "eth0", "store": "static", **table}) for table in tables]
         with self.node.inside():
-            self._warm = Warm()
-            self.overlays = Overlays(confs, self._warm, run_dir=RUN_DIR, repaired=lambda name: None)
-            self.overlays.start()
+            if self.overlays is None:
+                self._warm = Warm()
+                self.overlays = Overlays(self._warm, run_dir=RUN_DIR, repaired=lambda name: None)
+            self.overlays.keep(confs)
             self._warm.let_go()
 
     def stop(self) -> None:
@@ -97,7 +106,7 @@ class Place:
 
     def reaches(self, target: str, *, size: int = 1450) -> bool:
         """Whether a packet of so many bytes gets there and back in one piece, soon: the other node may still be learning of this one."""
-        command = ["ping", "-c1", "-i0.2", "-w3", "-M", "do", "-s", str(size - 28), target]
+        command = ["ping", "-c1", "-i0.2", "-w10", "-M", "do", "-s", str(size - 28), target]
         return self.node.run(command, check=False).returncode == 0
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.netns.leases.etcd_server import Etcd
-from tests.netns.overlay.keeping import Lines, Place
+from tests.netns.overlay.keeping import Lines, Place, until
 from tests.netns.overlay.wire import Wire
 from tests.support.flanneld import Flanneld
 from tests.support.underlay import Underlay
@@ -68,13 +69,13 @@ def vtep(place: Place) -> str:
     raise AssertionError("the subnet file names no subnet")
 
 
-def all_reach_each_other(places: list[Place], lines: Lines) -> None:
+def all_reach_each_other(places: list[Place]) -> None:
     """Wait until every node has every other one as its peer, and see that full packets get through."""
     targets = {place.number: vtep(place) for place in places}
     for place in places:
         for number, target in targets.items():
-            while number != place.number and not place.reaches(target):
-                lines.wait_for("brought about")  # it has not heard of that one yet
+            if number != place.number:
+                until(partial(place.reaches, target), f"{place.node.name} does not reach {target}")
 
 
 def test_nodes_that_start_at_once_get_a_subnet_each_and_reach_each_other(store: Store, places: list[Place], lines: Lines) -> None:
@@ -83,7 +84,7 @@ def test_nodes_that_start_at_once_get_a_subnet_each_and_reach_each_other(store: 
     for _ in places:
         lines.wait_for(READY)
     assert len(store.leases()) == 3
-    all_reach_each_other(places, lines)
+    all_reach_each_other(places)
     with Wire(places[1].node, port=8472) as wire:
         assert places[0].reaches(vtep(places[1]))
         assert wire.vnis() == {100}
@@ -94,7 +95,7 @@ def test_while_etcd_is_away_what_breaks_is_mended_and_an_agent_may_start(store: 
     for place in (first, second):
         place.start(TABLE)
         lines.wait_for(READY)
-    all_reach_each_other([first, second], lines)
+    all_reach_each_other([first, second])
     store.stop()
     for _ in (first, second):
         lines.wait_for("pods: etcd does not answer")
@@ -106,12 +107,14 @@ def test_while_etcd_is_away_what_breaks_is_mended_and_an_agent_may_start(store: 
     first.sh("ip link delete vxlan.100")
     first.start(TABLE)
     lines.wait_for("brought about: VXLAN device vxlan.100 is gone.*3 entries put in")
+    first.sh("ip link delete vxlan.100")
+    lines.wait_for("repaired: VXLAN device vxlan.100 is gone.*3 entries put in")
     assert first.reaches(vtep(second))
+    until(lambda: "etcd does not answer" in str(store_of(first)["about"]["problems"]), "nobody is told that etcd is away")
     store.start()
     places[2].start(TABLE)
     lines.wait_for_all("joined: peer 192.168.77.13", READY)
-    while not first.reaches(vtep(places[2])):
-        lines.wait_for("brought about")
+    until(lambda: first.reaches(vtep(places[2])), "the one that came meanwhile is not reached")
     assert store_of(first)["halves"] == before["halves"]
 
 
@@ -128,7 +131,7 @@ def test_a_node_whose_address_changes_publishes_the_new_one_and_keeps_its_subnet
     own = vtep(first)
     first.sh("ip address del 192.168.77.11/24 dev eth0; ip address add 192.168.77.21/24 dev eth0")
     lines.wait_for("joined: peer 192.168.77.21")
-    all_reach_each_other([first, second], lines)
+    all_reach_each_other([first, second])
     assert vtep(first) == own
     assert {value["PublicIP"] for value in store.leases().values()} == {"192.168.77.21", "192.168.77.12"}
 
@@ -139,7 +142,7 @@ def test_a_lease_that_makes_no_sense_is_named_and_keeps_no_other_from_being_a_pe
     for place in (first, second):
         place.start(TABLE)
         lines.wait_for_all(READY, "the lease 10.5.250.0-24 is left out: a lease's value is not JSON")
-    all_reach_each_other([first, second], lines)
+    all_reach_each_other([first, second])
 
 
 def test_a_vni_that_is_changed_in_etcd_is_in_force_when_the_agents_start_again(store: Store, places: list[Place], lines: Lines) -> None:
@@ -153,7 +156,7 @@ def test_a_vni_that_is_changed_in_etcd_is_in_force_when_the_agents_start_again(s
         place.stop()
         place.start(TABLE)
         lines.wait_for("vxlan.100 is of an earlier configuration.*vxlan.7 is made anew")
-    all_reach_each_other([first, second], lines)
+    all_reach_each_other([first, second])
     assert vtep(first) == own
 
 
@@ -182,8 +185,8 @@ def test_real_flanneld_and_ours_are_peers_on_one_overlay(
     targets = {place.number: vtep(place)[:-1] + "1" for place in places}
     for place in places:
         for number, target in targets.items():
-            while number != place.number and not place.reaches(target, size=size):
-                pass  # ping has waited; who joined last is not known everywhere yet
+            if number != place.number:  # who joined last may not be known everywhere yet
+                until(partial(place.reaches, target, size=size), f"{place.node.name} does not reach {target}")
     values = store.leases().values()
     assert {value["BackendType"] for value in values} == {backend["Type"]}
     assert {value["PublicIP"] for value in values} == {place.address for place in places}

@@ -47,7 +47,7 @@ def pods(pair: list[Place], tmp_path: Path) -> Iterator[list[Pods]]:
 
 def ping(pod: Container, target: str, size: int) -> int:
     """The status of a ping with packets of so many bytes, which may not be cut."""
-    return pod.run(["ping", "-c1", "-W2", "-M", "do", "-s", str(size - 28), target], check=False).returncode
+    return pod.run(["ping", "-c1", "-i0.2", "-w10", "-M", "do", "-s", str(size - 28), target], check=False).returncode
 
 
 def test_pods_of_a_kept_overlay_reach_each_other_at_full_mtu(pods: list[Pods]) -> None:

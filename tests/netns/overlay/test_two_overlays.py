@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.netns.overlay.keeping import Lines, Listed, Place, subnet
+from tests.netns.overlay.keeping import Lines, Listed, Place
 from tests.netns.overlay.wire import Wire
 
 FIRST, SECOND = ("net5: brought about: .*entries put in", "net6: brought about: .*entries put in")
-
-
-@pytest.fixture
-def other(places: list[Place], tmp_path: Path) -> Listed:
-    """A second overlay of the same two nodes."""
-    other = Listed(tmp_path, number=6, vni=101)
-    other.write([(place.address, subnet(place.number, 6)) for place in places[:2]])
-    return other
 
 
 @pytest.fixture
@@ -75,8 +65,8 @@ def test_traffic_between_the_overlays_keeps_its_source_and_what_leaves_them_gets
     first.sh("ip link add pods5 type bridge; ip address add 10.5.1.1/24 dev pods5; ip link set pods5 up")
     second.sh("ip link add pods6 type bridge; ip address add 10.6.2.1/24 dev pods6; ip link set pods6 up")
     with Wire(second.node, port=8472) as wire:
-        first.node.run(["ping", "-c1", "-W2", "-I", "10.5.1.1", "10.6.2.1"], check=False)
+        first.node.run(["ping", "-c1", "-i0.2", "-w10", "-I", "10.5.1.1", "10.6.2.1"], check=False)
         assert wire.inner_sources(101) == {"10.5.1.1"}
     with Wire(second.node, port=0) as wire:
-        first.node.run(["ping", "-c1", "-W2", "-I", "10.5.1.1", second.address], check=False)
+        first.node.run(["ping", "-c1", "-i0.2", "-w10", "-I", "10.5.1.1", second.address], check=False)
         assert wire.outer_sources("icmp") == {first.address}

@@ -91,10 +91,10 @@ def address(member: Member, pod: Container, family: int) -> str:
     return str(found[0])
 
 
-def reaches(pod: Container, target: str, *, mtu: int) -> bool:
-    """Whether packets of exactly `mtu` bytes get there and back in one piece."""
+def reaches(pod: Container, target: str, *, mtu: int, within: float = 10) -> bool:
+    """Whether packets of exactly `mtu` bytes get there and back in one piece, within so many seconds."""
     size = mtu - _ICMP[6 if ":" in target else 4]
-    done = pod.run(["ping", "-c1", "-W2", "-M", "do", "-s", str(size), target], check=False)
+    done = pod.run(["ping", "-c1", "-i0.2", f"-w{within}", "-M", "do", "-s", str(size), target], check=False)
     return done.returncode == 0
 
 

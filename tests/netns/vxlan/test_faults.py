@@ -33,6 +33,8 @@ def scene(request: pytest.FixtureRequest, node: Node, tmp_path: Path) -> Iterato
     node.run(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "away"])
     up = ["link set eth0 up", "link set away up", "address add 192.168.77.11/24 dev eth0", "address add fd77::11/64 dev eth0 nodad"]
     node.run(["ip", "-batch", "-"], input="\n".join(["link set eth0 addrgenmode none", "link set away addrgenmode none", *up]))
+    if request.param == "host-gw":  # what is forwarded has to be let through
+        node.run(["iptables-nft", "-P", "FORWARD", "DROP"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(scenes.CONFIGURATIONS, "vxlan", _CONFIGURATIONS[request.param])
         scene = Scene("vxlan", node, tmp_path)

@@ -55,14 +55,15 @@ def test_flushed_rules_are_known_for_lost_and_put_back_from_the_record(member: M
     world = World(Handles(), Request("vxlan", {}, b""), None)
     halves = validate(VxlanConf, member.conf()).halves
     att = Attachment("net", pod.id, "eth0", pod.path)
-    item = Share([half.network for half in halves], [half.subnet for half in halves] if masquerade else []).record(world, att)
+    networks = [half.network for half in halves]
+    item = Share(networks, [half.subnet for half in halves] if masquerade else [], networks).record(world, att)
     assert not KIND.lost(world)
     before = member.sh("nft list table inet cni_plugins")
     member.sh("nft flush ruleset")
     assert KIND.lost(world)
     assert "nftables" in member.check(pod, ipMasq=masquerade)
-    KIND.restore(world, att, item)
-    KIND.restore(world, att, item)
+    KIND.restore(world, [(att, item), (att, item)])
+    KIND.restore(world, [(att, item)])
     world.handles.close()
     assert member.sh("nft list table inet cni_plugins") == before
     assert member.check(pod, ipMasq=masquerade) == ""

@@ -83,7 +83,7 @@ def test_own_mac_addresses_of_peers_are_used_where_they_are_given(members: Membe
     (device,) = ours.ip("link", "show", "vxlan.100")
     theirs.sh("ip link set vxlan.100 address 02:00:00:00:00:99")
     theirs.sh(f"ip neighbour replace 10.5.1.0 lladdr {device['address']} dev vxlan.100 nud permanent")  # Linux has flushed it
-    assert not reaches(pod, address(theirs, away, 4), mtu=1450)
+    assert not reaches(pod, address(theirs, away, 4), mtu=1450, within=1)
     peers = [{**peer, "mac": "02-00-00-00-00-99"} if peer["node"] == ours.addresses[1][0] else peer for peer in ours.peers()]
     ours.keys = {"peers": peers}
     other = ours.pod("other")

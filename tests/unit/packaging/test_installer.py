@@ -170,7 +170,9 @@ def test_wrong_use_says_how_to_use_it(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_agent_s_units_name_the_build_that_was_installed(tmp_path: Path) -> None:
     source, target, place = build(tmp_path / "dist", "1.0"), tmp_path / "bin", tmp_path / "systemd"
     assert installer.main(["install", str(source), str(target), str(place)]) == 0
-    assert f"ExecStart={target}/cni-agent --foreground\n" in (place / "cni-agent.service").read_text()
+    service = (place / "cni-agent.service").read_text()
+    assert f"ExecStart={target}/cni-agent --foreground\n" in service
+    assert f"ExecReload={target}/cni-agent --check-config\nExecReload=/bin/kill -HUP $MAINPID\n" in service
     assert f"ListenStream={handover.socket_path(RUN_DIR, '1.0')}\n" in (place / "cni-agent.socket").read_text()
     assert units.write(place, directory=target, build="1.0") == [], "writing them again changes nothing"
     assert installer.main(["uninstall", str(target), str(place)]) == 0
