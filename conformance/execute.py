@@ -20,7 +20,8 @@ TIMEOUT = 10.0
 """Seconds after which a plugin counts as hanging."""
 OUTPUT_LIMIT = 1 << 20
 """Bytes of standard output, and of standard error, after which a plugin counts as flooding."""
-_GRACE = 1.0
+_GRACE = 5.0
+"""Seconds for the end of what a plugin has killed or closed itself, on a machine that is busy."""
 _CHUNK = 1 << 16
 
 Stderr = Literal["read", "closed"]

@@ -5,7 +5,7 @@ interface, ipam, chained, meta          its kind
 creates                                 ADD makes the interface CNI_IFNAME
 many                                    one configuration serves many containers at once (a device of the node serves one)
 addresses, ipv6, l2, l3                 what it gives to containers
-delegates                               it delegates to an IPAM plugin
+delegates, direct                       it delegates to an IPAM plugin; by itself, not through another plugin
 pool, ranges, dual_stack, second_conf, requested_ip, out_of_range, wrong_type, beside    the profile has such
 capability:NAME                         it takes the capability
 version:1.1.0                           it supports that version of the specification
@@ -25,14 +25,14 @@ from conformance.profile import Profile
 
 _OPTIONAL = ("pool", "ranges", "dual_stack", "second_conf", "out_of_range", "wrong_type")
 _LINKS = {"macvlan": ["link", "{under}"], "ipvlan": ["link", "{under}"], "vlan": ["link", "{under}"]}
-_WORDS = {"vlan": ["id", "5"]}
+_WORDS = {"vlan": ["id", "5"], "vxlan": ["id", "5", "dstport", "4789"]}
 _MACHINE = ("link", "tool", "device", "sysctl")
 _PLAIN = ("creates", "addresses", "ipv6", "beside")
 KINDS = frozenset({"version", "capability", *_MACHINE})
 """What stands before the colon in features that have one."""
 NAMES = frozenset({
     "ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION", "interface", "ipam", "chained", "meta", "l2", "l3",
-    "delegates", "many", "requested_ip", *_OPTIONAL, *_PLAIN,
+    "delegates", "direct", "many", "requested_ip", *_OPTIONAL, *_PLAIN,
 })  # fmt: skip
 """All other features."""
 
@@ -45,6 +45,7 @@ def of(profile: Profile) -> frozenset[str]:
     found |= {name for name in _OPTIONAL if getattr(profile, name) is not None}
     found |= {name for name in _PLAIN if getattr(profile, name)}
     found |= {"delegates"} if profile.delegate else set()
+    found |= {"direct"} if profile.direct else set()
     found |= {"many"} if not profile.another else set()
     found |= {"requested_ip"} if profile.requested_ip != "no" else set()
     return frozenset(found)

@@ -91,6 +91,11 @@ class Profile(_Model):
         ipam = self.conf.get("ipam")
         return str(ipam.get("type", "")) if isinstance(ipam, dict) and self.kind != "ipam" else ""
 
+    @property
+    def direct(self) -> bool:
+        """Whether the plugin calls that one itself, and not through another plugin, for which it makes a configuration."""
+        return bool(self.delegate) and "delegate" not in self.conf
+
 
 def load(name: str) -> Profile:
     """Read a profile: a file's path, or the name of one that comes with the suite. Raises ProfileError."""

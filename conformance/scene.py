@@ -22,7 +22,8 @@ BEFORE = "(before)"
 MASTER = "master0"
 TEMPORARY = ("/tmp", "/var/tmp")
 _LAYERS = "/run/conformance"
-_READY = 10.0
+_READY = 30.0
+"""Seconds until a process beside the plugin must be ready."""
 
 
 def places(number: int) -> dict[str, str]:

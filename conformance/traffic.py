@@ -23,6 +23,9 @@ PATIENCE = 5.0
 _EXPERIMENTAL = 0x88B5
 """An EtherType that IEEE 802 leaves to experiments: no kernel answers it."""
 _CHUNK = 1 << 16
+_BUFFER = 1 << 22
+"""Bytes that may wait for the reader of a stream: the kernel goes on with it while a busy machine lets this process wait."""
+_SO_RCVBUFFORCE = 33
 _FRAME = 1514 / 1448
 """Bytes on the wire for each byte of a TCP stream on a link of MTU 1500."""
 
@@ -146,6 +149,7 @@ def rate(lab: Lab, client: Place, server: Place, target: str, *, skip: int, seco
     with server.inside():
         listener = socket.create_server(("", 0), family=_family(target))
     with listener:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         listener.settimeout(PATIENCE)
         try:
             with client.inside():
@@ -160,20 +164,20 @@ def rate(lab: Lab, client: Place, server: Place, target: str, *, skip: int, seco
 def _pump(sender: socket.socket, receiver: socket.socket, *, skip: int, seconds: float) -> float:
     """Keep the sender busy; returns the bytes per second that the receiver gets."""
     block = bytes(_CHUNK)
-    come, since = 0, 0.0
+    come, since, now = 0, 0.0, 0.0
     with selectors.DefaultSelector() as ready:
         for end, event in ((sender, selectors.EVENT_WRITE), (receiver, selectors.EVENT_READ)):
             end.setblocking(False)
             ready.register(end, event)
-        while not since or time.monotonic() - since < seconds:
+        while not since or now - since < seconds:
             events = ready.select(PATIENCE)
-            if not any(key.fileobj is receiver for key, _ in events) and not events:
+            if not events:
                 raise Failed("a stream that goes on", f"nothing for {PATIENCE:g} s")
             for key, _ in events:
                 if key.fileobj is sender:
                     sender.send(block)
                     continue
-                come += len(receiver.recv(_CHUNK))
+                come, now = come + len(receiver.recv(_BUFFER)), time.monotonic()
                 if not since and come >= skip:
-                    come, since = 0, time.monotonic()
-        return come / (time.monotonic() - since)
+                    come, since = 0, now
+        return come / (now - since)

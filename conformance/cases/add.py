@@ -270,7 +270,7 @@ def _delegating(lab: Lab) -> tuple[Container, FakeIpam, Conf]:
         "The delegated plugin must receive all the same environment variables that were passed in …. "
         "Delegated plugins are provided the complete network configuration passed to the upper plugin",
     ),
-    needs={"ADD", "delegates"},
+    needs={"ADD", "direct"},
 )
 def delegate_gets_all(lab: Lab) -> None:
     pod, delegate, conf = _delegating(lab)

@@ -197,7 +197,7 @@ def rules_gone(lab: Lab) -> None:
     title="CHECK notices that the address is no longer reserved",
     level=SHOULD,
     spec=_UNLISTED,
-    needs={*_BOTH, "DEL", "delegates|ipam"},
+    needs={*_BOTH, "DEL", "direct|ipam"},
 )
 def reservation_gone(lab: Lab) -> None:
     pod, _ = _checked(lab)

@@ -23,9 +23,14 @@ _NETWORK = clause("ADD", "network: a group of endpoints that are uniquely addres
 _LINKED = frozenset({"ADD", "addresses", "l2|l3|chained", "tool:ping"})
 
 
-def conf(lab: Lab, **changes: object) -> Conf:
-    """Return the configuration with addresses of both families, if the profile has that."""
-    return lab.conf(**{**(lab.profile.dual_stack or {}), **changes})
+def conf(lab: Lab, *, another: bool = False) -> Conf:
+    """Return the configuration with addresses of both families, if the profile has that; `another` as in `Lab.conf`."""
+    return lab.conf(another=another, **(lab.profile.dual_stack or {}))
+
+
+def two(lab: Lab) -> tuple[Container, Container]:
+    """Return two containers of a network, with addresses of both families if the profile has that."""
+    return lab.attached("pod", conf(lab)), lab.attached("neighbour", conf(lab, another=True))
 
 
 def ips(lab: Lab, pod: Container) -> list[tuple[str, str]]:
@@ -56,7 +61,7 @@ def gateway(lab: Lab) -> None:
 
 @case("DP-02", title="containers of a network reach each other", level=BEST, spec=_NETWORK, needs=_LINKED)
 def neighbours(lab: Lab) -> None:
-    pod, neighbour = (lab.attached(name, conf(lab)) for name in ("pod", "neighbour"))
+    pod, neighbour = two(lab)
     for address, _ in ips(lab, neighbour):
         mine = own(lab, pod, address)
         traffic.expect_echo(lab, pod, address, own=mine)
@@ -183,7 +188,7 @@ def bandwidth(lab: Lab) -> None:
     needs=_LINKED,
 )
 def full_mtu(lab: Lab) -> None:
-    pod, neighbour = (lab.attached(name, conf(lab)) for name in ("pod", "neighbour"))
+    pod, neighbour = two(lab)
     mtu = json.loads(lab.do(f"ip -json link show dev {lab.profile.ifname}", within=pod))[0]["mtu"]
     for address, gateway in ips(lab, neighbour):
         size = mtu - _HEADERS[6 if ":" in address else 4]
@@ -227,7 +232,7 @@ def isolation(lab: Lab) -> None:
     needs={"ADD", "addresses", "l2|l3"},
 )
 def own_addresses(lab: Lab) -> None:
-    pod, neighbour = (lab.attached(name, conf(lab)) for name in ("pod", "neighbour"))
+    pod, neighbour = two(lab)
     for (mine, _), (target, _) in zip(ips(lab, pod), ips(lab, neighbour), strict=True):
         if (seen := traffic.connect(lab, pod, neighbour, target, at=7000)) != mine:
             raise Failed(f"{neighbour.name} sees {mine}", seen)

@@ -209,7 +209,7 @@ def same_environment(lab: Lab) -> None:
     title="the delegate's DEL gets the plugin's whole configuration",
     level=SHOULD,
     spec=_SAME_CONF,
-    needs={"ADD", "DEL", "delegates"},
+    needs={"ADD", "DEL", "direct"},
 )
 def same_configuration(lab: Lab) -> None:
     delegate = lab.fake_ipam()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from conformance.answer import Answer
 from conformance.case import BEST, MUST, SHOULD, Failed, case
 from conformance.lab import Lab
 from conformance.spec import clause
@@ -11,7 +14,8 @@ _SUCCESS = clause(
     "Plugins must output … cniVersion: The value of cniVersion specified on input; supportedVersions: A list of supported … versions",
 )
 _BUDGET = 0.5
-"""Seconds: kubelet and containerd probe every plugin when they start."""
+"""Seconds: kubelet and containerd probe every plugin when they start, and ask for STATUS every five."""
+_TRIES = 10
 
 
 @case(
@@ -88,6 +92,14 @@ def shape_of_the_version(lab: Lab) -> None:
 
 @case("VER-07", title="VERSION answers within half a second", level=BEST, spec=clause("VERSION", "runtimes probe all plugins at start"))
 def answers_soon(lab: Lab) -> None:
-    fastest = min(lab.call("VERSION", {"cniVersion": lab.version}).seconds for _ in range(3))
-    if fastest > _BUDGET:
-        raise Failed(f"an answer within {_BUDGET} s", f"{fastest:.2f} s at best of three")
+    soon(lambda: lab.call("VERSION", {"cniVersion": lab.version}))
+
+
+def soon(call: Callable[[], Answer]) -> None:
+    """Expect an answer within the budget, at the best of a few calls: whatever else the machine does is not the plugin's fault."""
+    taken: list[float] = []
+    for _ in range(_TRIES):
+        taken.append(call().seconds)
+        if taken[-1] <= _BUDGET:
+            return
+    raise Failed(f"an answer within {_BUDGET} s", f"{min(taken):.2f} s at best of {_TRIES}")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from conformance.profile import Profile
 
+TIMEOUT = 60
+"""Seconds that a call may take, however busy the machine is."""
 PROFILE = Profile(name="bad", plugin="bad", kind="ipam", conf={})
 VERSIONS = (
     'print(\'{"cniVersion": "1.1.0", "supportedVersions": ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]}\', flush=True)'

@@ -16,11 +16,14 @@ from conformance.profile import load, merged
 from conformance.results import CaseResult
 from conformance.runner import Job, run
 from tests.conformance import mutants
+from tests.conformance.fakes import TIMEOUT
 from tests.conformance.mutants.framework import BROKE, Mutant
 from tests.support.paths import REPO
 
 WORKERS = 4
 """Cases side by side: many wait for what doesn't come."""
+LIMIT = 600
+"""Seconds that a case may take: the test is about its verdict, on a busy machine too."""
 Tables = dict[str, dict[str, Mutant]]
 MODULES = [
     importlib.import_module(f"{mutants.__name__}.{found.name}")
@@ -66,7 +69,9 @@ class Runs:
         if case in MENDED[PLACES[case]]:
             good = self._wrapped(good, case, MENDED)
         wrong = self._wrapped(good, case, TABLES)
-        return [Job(case, profile, path.parent, sources, tag) for tag, path in (("good", good), ("mutant", wrong))]
+        return [
+            Job(case, profile, path.parent, sources, tag, timeout=TIMEOUT, limit=LIMIT) for tag, path in (("good", good), ("mutant", wrong))
+        ]
 
     def _wrapped(self, good: Path, case: str, tables: Tables) -> Path:
         """Put a plugin into the wrapper that a table has for the case."""
@@ -119,7 +124,7 @@ def test_wrapper_without_a_fault_is_as_good_as_its_plugin(root: None, directory:
     place.mkdir()
     mutant = Mutant()
     mutant.write(place, module=f"{mutants.__name__}.framework", case="none", good=plugin_dir / "bridge")
-    jobs = [Job(case, load(mutant.profile), place, (plugin_dir, reference_bin)) for case in ("DEL-01", "DEL-04", "VER-06")]
+    jobs = [Job(case, load(mutant.profile), place, (plugin_dir, reference_bin), timeout=TIMEOUT) for case in ("DEL-01", "DEL-04", "VER-06")]
     assert {job.case: result.verdict for job, result in run(jobs)} == {job.case: "pass" for job in jobs}
 
 

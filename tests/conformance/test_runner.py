@@ -11,7 +11,7 @@ from conformance import runner
 from conformance.case import GROUPS, cases
 from conformance.profile import load
 from conformance.runner import BrokenRun, Job, run
-from tests.conformance.fakes import PROFILE, VERSIONS, plugin
+from tests.conformance.fakes import PROFILE, TIMEOUT, VERSIONS, plugin
 from tests.conformance.test_bad_plugins import running
 
 # Answers when a second one has come, which is seen in a directory that the cases share with the machine.
@@ -28,7 +28,7 @@ def test_cases_are_run_at_once(root: None, tmp_path: Path, workers: int, verdict
     meeting.mkdir()
     try:
         directory = plugin(tmp_path, f"meeting = '{meeting}'\n{TOGETHER}\n{VERSIONS}")
-        timeout = 60 if verdict == "pass" else 0.5
+        timeout = TIMEOUT if verdict == "pass" else 0.5
         jobs = [Job(case, PROFILE, directory, timeout=timeout) for case in ("VER-01", "VER-02")]
         assert next(result.verdict for _, result in run(jobs, workers=workers)) == verdict
     finally:
@@ -57,7 +57,7 @@ def test_a_run_that_is_broken_off_leaves_nothing(root: None, tmp_path: Path) -> 
 
 def test_the_same_run_twice_gives_the_same_verdicts(root: None, plugin_dir: Path) -> None:
     def verdicts() -> dict[str, str]:
-        jobs = [Job(case.id, load("host-local"), plugin_dir) for case in cases() if case.id.startswith(("VER", "DEL"))]
+        jobs = [Job(case.id, load("host-local"), plugin_dir, timeout=TIMEOUT) for case in cases() if case.id.startswith(("VER", "DEL"))]
         return {result.id: result.verdict for _, result in run(jobs)}
 
     assert verdicts() == verdicts()

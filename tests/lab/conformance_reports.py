@@ -1,4 +1,4 @@
-"""The reports that we publish in docs/conformance: the reference plugins, multus and ours, judged by all profiles that fit.
+"""The reports that we publish in docs/conformance: the reference plugins, multus, flannel's and ours, judged by all profiles that fit.
 
     python -m tests.lab.conformance_reports [GLOB…]         judges what fits ("ours/*"; default: all), and writes all reports anew
     python -m tests.lab.conformance_reports --render        judges nothing: for when a remark was written
@@ -31,12 +31,11 @@ SEEN_AT = Path("/mnt/cni")
 INTRODUCTION = """\
 # Conformance reports
 
-What the suite in `conformance/` found, by `make conformance-reports`: the reference plugins, multus and the plugins of this project. The
-columns of a level say how many cases passed, of those that could be run. MUST, SHOULD and MAY are the specification's; BEST is a bar of our
-own, which no plugin need reach to conform. Where every case is skipped (dummy, ipvlan, vlan, vrf), the kernel that the reports
-were made on has no such links: nothing is known of these plugins. Each report says of each deviation whether it is the plugin's,
-or a matter of opinion
-([remarks.toml](remarks.toml)).
+What the suite in `conformance/` found, by `make conformance-reports`: the reference plugins, multus, flannel's plugin and the plugins of
+this project. The columns of a level say how many cases passed, of those that could be run. MUST, SHOULD and MAY are the specification's;
+BEST is a bar of our own, which no plugin need reach to conform. Where every case is skipped (dummy, ipvlan, vlan, vrf), the kernel that the
+reports were made on has no such links: nothing is known of these plugins. Each report says of each deviation whether it is the plugin's, or
+a matter of opinion ([remarks.toml](remarks.toml)).
 
 To have your own plugin judged: [certify-your-plugin.md](certify-your-plugin.md). To add a case: [writing-a-case.md](writing-a-case.md).
 """
@@ -80,6 +79,7 @@ def publishers() -> list[Publisher]:
     return [
         Publisher("reference", peers.build("cni"), _pinned("plugins")),
         Publisher("multus", peers.build("multus"), _pinned("multus"), helper="reference"),
+        Publisher("flannel", peers.build("flannel"), _pinned("flannel"), helper="reference"),
         Publisher("ours", PLUGIN_DIR, f"v{VERSION}", helper="reference"),
     ]
 

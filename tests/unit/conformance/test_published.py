@@ -70,6 +70,6 @@ def test_every_plugin_with_a_profile_is_judged(tmp_path: Path) -> None:
     assert [subject.label for subject in found] == ["ours/bridge", "ours/host-local"]
 
 
-@pytest.mark.parametrize(("module", "version"), [("plugins", "v1.9.1"), ("multus", "v4.3.0")])
+@pytest.mark.parametrize(("module", "version"), [("plugins", "v1.9.1"), ("multus", "v4.3.0"), ("flannel", "v0.9.1")])
 def test_reports_name_the_version_that_was_built(module: str, version: str) -> None:
     assert conformance_reports._pinned(module) == version
