@@ -13,7 +13,8 @@ from tests.support.node import Node
 SUBNETS = ("10.61.0.0/24", "fd61::/64")
 GATEWAYS = ("10.61.0.1", "fd61::1")
 DEFAULT_ROUTES = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
-PATIENCE = 5
+PATIENCE = 30
+"""Seconds for what must arrive, on a busy machine too."""
 
 
 def host_local(*subnets: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def addresses(result: dict[str, Any]) -> list[str]:
 
 
 def ping(source: Any, *targets: str) -> None:
-    """Send each target echo requests from `source`, a node or a namespace, until one is answered; fails after 5 seconds."""
+    """Send each target echo requests from `source`, a node or a namespace, until one is answered; fails after PATIENCE."""
     for target in targets:
         source.run(["ping", "-n", "-c1", "-w", str(PATIENCE), target])
 

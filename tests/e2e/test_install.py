@@ -124,7 +124,7 @@ def test_upgrades_under_load_disturb_no_call(plugin_dir: Path, tmp_path: Path) -
     def wait_for_two_calls_of_each() -> None:
         with turn:
             enough = [calls + 2 for calls in finished]
-            assert turn.wait_for(lambda: all(now >= wanted for now, wanted in zip(finished, enough, strict=True)), timeout=120)
+            assert turn.wait_for(lambda: all(now >= wanted for now, wanted in zip(finished, enough, strict=True)), timeout=300)
 
     workers = [threading.Thread(target=work, args=(mine,)) for mine in range(busy)]
     for worker in workers:

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.calls import Caller
 from tests.e2e.cnitool import Cnitool
 from tests.e2e.fixtures import NothingLeft
-from tests.e2e.networks import GATEWAYS, addresses, bridge, forward_ipv6, host_local, ping, prime, ptp, seen_source, static
+from tests.e2e.networks import GATEWAYS, PATIENCE, addresses, bridge, forward_ipv6, host_local, ping, prime, ptp, seen_source, static
 from tests.support.node import Node
 
 MASQUERADE: dict[str, dict[str, Any]] = {
@@ -72,7 +72,7 @@ def test_port_mapping_by_the_reference_reaches_a_pod_on_our_bridge(node: Node, p
     net.add(pod, capabilities=ASKED)
     with pod.inside():
         server = socket.create_server(("0.0.0.0", 80))
-    with server, outside.inside(), socket.create_connection((outside.node_addresses[0], 8080), timeout=5):
+    with server, outside.inside(), socket.create_connection((outside.node_addresses[0], 8080), timeout=PATIENCE):
         pass
     net.delete(pod, capabilities=ASKED)
 

@@ -29,8 +29,8 @@ def test_containers_reach_each_other_and_the_node_and_leave_nothing(podman: Podm
     with nothing_left(node):
         one, two = podman.start("one"), podman.start("two")
         assert one != two
-        podman.execute("one", "ping", "-c1", "-W5", two)
-        podman.execute("two", "ping", "-c1", "-W5", one)
-        podman.execute("one", "ping", "-c1", "-W5", GATEWAYS[0])
+        podman.execute("one", "ping", "-c1", "-W30", two)
+        podman.execute("two", "ping", "-c1", "-W30", one)
+        podman.execute("one", "ping", "-c1", "-W30", GATEWAYS[0])
         ping(node, one, two)
         podman.remove("one", "two")

@@ -88,8 +88,8 @@ def test_podman_s_own_list_publishes_ports_and_leaves_nothing(podman: Publishing
                 "one",
                 "two",
             ]
-        podman.execute("one", "ping", "-c1", "-W5", two)
-        podman.execute("one", "ping", "-c1", "-W5", outside.addresses[0])
+        podman.execute("one", "ping", "-c1", "-W30", two)
+        podman.execute("one", "ping", "-c1", "-W30", outside.addresses[0])
         podman.remove("one")
         assert fetch(outside, here, 8082) == "two"
         with pytest.raises(OSError, match="refused"):

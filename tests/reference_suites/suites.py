@@ -40,6 +40,8 @@ SUITES = {
     "tuning": "plugins/meta/tuning",
 }
 TIMEOUT = 600
+PATIENCE = 60
+"""Seconds for what a suite waits for; a second by default, which is not enough for programs on a busy machine."""
 
 _COMMANDS = re.compile(r"^func (cmd(?:Add|Check|Del|Status))\(", re.MULTILINE)
 _WORDING = {
@@ -158,6 +160,7 @@ def run(binary: Path, *, plugins: Path, executable: Path) -> list[Spec]:
                 "PATH": f"{plugins}:{os.environ['PATH']}",
                 "CNI_SUITE_PLUGIN": str(executable),
                 "CNI_SUITE_TOOLS": str(tools()),
+                "GOMEGA_DEFAULT_EVENTUALLY_TIMEOUT": f"{PATIENCE}s",
                 "CNI_NETNS_OVERRIDE": "1",  # the suites call below the reference's guard, some in the container's own namespace
             },
         )

@@ -148,7 +148,7 @@ def test_behind_the_reference_s_plugins(plugins: InProcess, node: Node, *, their
     behind = network("bandwidth", version="1.0.0", prevResult=before, **BOTH)
     result = plugins.good("bandwidth", "ADD", behind, container=pod)
     plugins.good("bandwidth", "CHECK", behind | {"prevResult": result}, container=pod)
-    pod.run(["ping", "-n", "-c1", "-w5", before["ips"][0]["gateway"]])
+    pod.run(["ping", "-n", "-c1", "-w30", before["ips"][0]["gateway"]])
     plugins.good("bandwidth", "DEL", behind | {"prevResult": result}, container=pod)
     theirs("DEL", first | {"prevResult": result}, pod, plugin=plugin)
     assert ifbs(node) == []

@@ -50,8 +50,8 @@ def test_a_container_is_bare_and_vanishes_with_its_links(node: Node) -> None:
 @pytest.mark.parametrize("which", [0, 1])
 def test_the_outside_is_reached_by_the_node_but_does_not_know_the_pods(node: Node, which: int) -> None:
     host = node.outside()
-    node.run(["ping", "-c1", "-W5", host.addresses[which]])
-    host.run(["ping", "-c1", "-W5", host.node_addresses[which]])
+    node.run(["ping", "-c1", "-W30", host.addresses[which]])
+    host.run(["ping", "-c1", "-W30", host.node_addresses[which]])
     assert host.run(["ip", "route", "get", ["10.22.0.2", "fd00:22::2"][which]], check=False).returncode != 0
 
 

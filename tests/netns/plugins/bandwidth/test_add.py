@@ -52,7 +52,7 @@ def test_both_directions_are_limited_and_the_ifb_is_in_the_result(plugins: InPro
 def test_more_than_the_limit_does_not_get_through(plugins: InProcess, pod: Container, node: Node, *, side: str) -> None:
     host = pair(pod)
     plugins.good("bandwidth", "ADD", conf(pod, **shaped.slow(side)), container=pod)
-    pod.run(["ping", "-n", "-c1", "-w5", "10.9.0.1"])
+    pod.run(["ping", "-n", "-c1", "-w30", "10.9.0.1"])
     flood(node, "10.9.0.2")
     flood(pod, "10.9.0.1")
     limited, free = (host, ifbs(node)) if side == "ingress" else (IFB, [])
@@ -66,7 +66,7 @@ def test_what_is_within_the_limit_gets_through_undiminished(plugins: InProcess, 
     host = pair(pod)
     plugins.good("bandwidth", "ADD", conf(pod, **BOTH), container=pod)
     for source, target in ((node, "10.9.0.2"), (pod, "10.9.0.1")):
-        source.run(["ping", "-n", "-c20", "-i0.002", "-w5", "-s", "1000", target])
+        source.run(["ping", "-n", "-c20", "-i0.002", "-w30", "-s", "1000", target])
     assert (dropped(node, host), dropped(node, IFB)) == (0, 0)
     assert all(one["packets"] for link in (host, IFB) for one in qdiscs(node, link) if one["kind"] == "tbf")
 
@@ -167,7 +167,7 @@ def test_behind_our_own_plugins(plugins: InProcess, pod: Container, node: Node, 
     assert redirected(node, host) == [result["interfaces"][-1]["name"]]
     plugins.good("bandwidth", "CHECK", behind | {"prevResult": result}, container=pod)
     plugins.good(plugin, "CHECK", first | {"prevResult": result}, container=pod)
-    pod.run(["ping", "-n", "-c1", "-w5", before["ips"][0]["gateway"]])
+    pod.run(["ping", "-n", "-c1", "-w30", before["ips"][0]["gateway"]])
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_second_interface_on_the_same_network_gets_an_ifb_of_its_own(plugins: In
     assert sorted(name for target in targets for name in target) == ifbs(node)
     plugins.good("bandwidth", "DEL", conf(pod, **BOTH), container=pod)
     assert sorted(name for target in targets[1:] for name in target) == ifbs(node)
-    pod.run(["ping", "-n", "-c1", "-w5", "10.10.0.1"])
+    pod.run(["ping", "-n", "-c1", "-w30", "10.10.0.1"])
 
 
 def test_second_add_of_a_shaped_interface_is_an_error_and_touches_nothing(plugins: InProcess, pod: Container, node: Node) -> None:

@@ -46,7 +46,7 @@ def test_del_leaves_the_interface_as_it_was_and_may_be_repeated(
         plugins.good("bandwidth", "DEL", conf(pod, **limits), container=pod)
         assert ledger.diff(before, node.ledger(), ignore=SHARED) == []
     assert qdiscs(node, host) == []
-    pod.run(["ping", "-n", "-c1", "-w5", "10.9.0.1"])
+    pod.run(["ping", "-n", "-c1", "-w30", "10.9.0.1"])
 
 
 @pytest.mark.parametrize(
