@@ -12,8 +12,8 @@ from typing import Any
 
 from conformance import ledger
 from demo.screen import Box, Screen, picture
+from demo.stage import perform
 from tests.e2e.cnitool import Cnitool, CnitoolError
-from tests.lab import peers
 from tests.support.netns import Container, Outside
 from tests.support.node import Node
 from tests.support.paths import PLUGIN_DIR
@@ -42,12 +42,11 @@ SHARED = (
 
 
 class Demo:
-    """One run; `failed` counts what did not turn out as told."""
+    """One run."""
 
     def __init__(self, node: Node, screen: Screen) -> None:
         self.node = node
         self.screen = screen
-        self.failed = 0
         self.outside: Outside = node.outside()
         self.containers: list[Container] = []
         self.results: list[dict[str, Any]] = []
@@ -103,7 +102,7 @@ class Demo:
         ):
             for address in addresses:
                 done = source.run(["ping", "-n", "-c", "1", "-W", "2", address], check=False)
-                self._expect(done.returncode == 0, f"{source.name} -> {address:<12} {target}")
+                self.screen.outcome(done.returncode == 0, f"{source.name} -> {address:<12} {target}")
 
     def _addresses(self, number: int) -> Sequence[str]:
         return [ip["address"].partition("/")[0] for ip in self.results[number]["ips"]]
@@ -112,15 +111,14 @@ class Demo:
         self.screen.heading("CHECK: is everything still as ADD left it?")
         web = self.containers[0]
         self.screen.command(f"cnitool check {NETWORK} {web.path}")
-        self._expect(self._complaint(web) == "", "nothing has changed")
+        self.screen.outcome(self._complaint(web) == "", "nothing has changed")
         self.screen.say("Now somebody takes the container's default route and its port on the bridge away …")
         web.run(["ip", "route", "delete", "default"])
         self.node.run(["ip", "link", "set", self.results[0]["interfaces"][1]["name"], "nomaster"])
         self.screen.command(f"cnitool check {NETWORK} {web.path}")
         complaint = self._complaint(web)
-        self._expect("route" in complaint and BRIDGE in complaint, "CHECK names both:")
-        for line in complaint.split("; "):
-            self.screen.say(f"       {line}")
+        self.screen.outcome("route" in complaint and BRIDGE in complaint, "CHECK names both:")
+        self.screen.quote(complaint.replace("; ", "\n"))
 
     def _complaint(self, container: Container) -> str:
         try:
@@ -136,34 +134,21 @@ class Demo:
             self.network.delete(container)
             container.delete()
         left = ledger.diff(before, ledger.take(), ignore=SHARED)
-        for line in left:
-            self.screen.say(line)
-        self._expect(not left, "nothing of them is left: no link, address, route, rule or file of theirs")
+        self.screen.outcome(not left, "nothing of them is left: no link, address, route, rule or file of theirs")
+        self.screen.quote("\n".join(left))
         leases = self.node.run(["sh", "-c", f"ls /var/lib/cni/networks/{NETWORK} | grep -c -e '^10[.]' -e '^fd' || true"]).stdout.strip()
         elements = self.node.run(["sh", "-c", "nft list ruleset | grep -c comment || true"]).stdout.strip()
-        self._expect(
+        self.screen.outcome(
             leases == "0" and elements == "0", f"leases: {leases}, elements in nftables: {elements}; the bridge stays for the next one"
         )
 
-    def _expect(self, good: bool, text: str) -> None:
-        self.failed += not good
-        self.screen.outcome(good, text)
 
-
-def main() -> int:
-    """Tell the story; 0 when everything turned out as told."""
-    if not PLUGIN_DIR.is_dir() or not peers.program("cnitool").exists():
-        print("the executables or cnitool are not built: run `make demo`, which builds them", file=sys.stderr)
-        return 2
-    screen = Screen()
+def tell(screen: Screen) -> None:
+    """The story, on a node of its own."""
     with Node(name="demo-node") as node:
-        demo = Demo(node, screen)
-        demo.tell()
-    screen.heading("Done" if not demo.failed else f"{demo.failed} steps did not work")
-    if not demo.failed:
-        screen.say("Next: README.md says how to install these executables for podman, containerd or kubelet.")
-    return 1 if demo.failed else 0
+        Demo(node, screen).tell()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    outlook = "Next: README.md says how to install these executables for podman, containerd or kubelet."
+    sys.exit(perform(tell, target="demo", programs=["cnitool"], outlook=outlook))

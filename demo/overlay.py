@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from demo.screen import WIDTH, Screen
+from demo.stage import perform
 from tests.e2e.agents import Agent
-from tests.lab import peers
 from tests.netns.leases.etcd_server import Etcd
 from tests.netns.overlay.wire import Wire
 from tests.support.flanneld import Flanneld
@@ -51,14 +51,13 @@ SIZE = 1450
 
 
 class Demo:
-    """One run; `failed` counts what did not turn out as told."""
+    """One run."""
 
     def __init__(self, underlay: Underlay, screen: Screen, directory: Path) -> None:
         self.underlay = underlay
         self.nodes = underlay.nodes
         self.screen = screen
         self.directory = directory
-        self.failed = 0
         self.agents: list[Agent] = []
         self.pods: list[tuple[Container, str]] = []
         self.storage: list[tuple[Container, str]] = []
@@ -130,9 +129,9 @@ class Demo:
                 for source, own in group:
                     for _, target in group:
                         if target != own:
-                            self._expect(_reaches(source, target), f"{source.name} -> {target}")
+                            self.screen.outcome(_reaches(source, target), f"{source.name} -> {target}")
             seen = wire.vnis()
-        self._expect(seen == {100, 101}, f"VNIs in the packets that arrived at node2: {', '.join(map(str, sorted(seen)))}")
+        self.screen.outcome(seen == {100, 101}, f"VNIs in the packets that arrived at node2: {', '.join(map(str, sorted(seen)))}")
 
     def _break(self) -> None:
         self.screen.heading("Now somebody knocks things over on node1 …")
@@ -151,10 +150,10 @@ class Demo:
             self.nodes[0].run(["sh", "-ec", command])
             line = self.agents[0].wait_for("repaired: ").strip()
             took = (time.perf_counter() - begun) * 1000
-            self._expect(
+            self.screen.outcome(
                 _reaches(self.pods[0][0], self.pods[1][1]), f"repaired after {took:.0f} ms, and pod1 reaches pod2. The agent says:"
             )
-            self.screen.say(f"       {line}")
+            self.screen.quote(line)
 
     def _ask(self) -> None:
         self.screen.heading("And when it is another node's fault?")
@@ -163,18 +162,12 @@ class Demo:
         self.nodes[1].run(["nft", rule])
         self.screen.command("node1: cnictl overlay check 192.168.77.12")
         done = self.nodes[0].run([PLUGIN_DIR / "cnictl", "overlay", "check", "192.168.77.12"], check=False)
-        self._expect(done.returncode == 1 and "UDP port 8472 is blocked" in done.stdout, "it says:")
-        for line in done.stdout.splitlines():
-            self.screen.say(f"       {line}")
+        self.screen.outcome(done.returncode == 1 and "UDP port 8472 is blocked" in done.stdout, "it says:")
+        self.screen.quote(done.stdout)
         self.nodes[1].run(["nft", "delete table inet fw"])
-        self._expect(_reaches(self.pods[0][0], self.pods[1][1]), "without that rule, all is well again")
+        self.screen.outcome(_reaches(self.pods[0][0], self.pods[1][1]), "without that rule, all is well again")
         self.screen.command("node1: cnictl overlay status")
-        for line in self.nodes[0].run([PLUGIN_DIR / "cnictl", "overlay", "status"]).stdout.splitlines():
-            self.screen.say(f"       {line}")
-
-    def _expect(self, good: bool, text: str) -> None:
-        self.failed += not good
-        self.screen.outcome(good, text)
+        self.screen.quote(self.nodes[0].run([PLUGIN_DIR / "cnictl", "overlay", "status"]).stdout)
 
 
 def _subnet(node: Node) -> str:
@@ -202,20 +195,12 @@ def picture(boxes: list[list[str]]) -> str:
     return "\n".join("    " + row.rstrip() for row in rows)
 
 
-def main() -> int:
-    """Tell the story; 0 when everything turned out as told."""
-    if not PLUGIN_DIR.is_dir() or not peers.program("flanneld").exists():
-        print("the executables or flanneld are not built: run `make demo-overlay`, which builds them", file=sys.stderr)
-        return 2
-    screen = Screen()
+def tell(screen: Screen) -> None:
+    """The story, on nodes of its own."""
     with tempfile.TemporaryDirectory() as directory, Underlay(3) as underlay:
-        demo = Demo(underlay, screen, Path(directory))
-        demo.tell()
-    screen.heading("Done" if not demo.failed else f"{demo.failed} steps did not work")
-    if not demo.failed:
-        screen.say("Next: docs/overlay.md says how to have this on nodes of yours.")
-    return 1 if demo.failed else 0
+        Demo(underlay, screen, Path(directory)).tell()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    outlook = "Next: docs/overlay.md says how to have this on nodes of yours."
+    sys.exit(perform(tell, target="demo-overlay", programs=["flanneld"], outlook=outlook))

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 WIDTH = 23
 
-_COLOURS = {"heading": "1;36", "good": "32", "bad": "31", "quiet": "2", "strong": "1"}
+_COLOURS = {"heading": "1;36", "good": "32", "bad": "31", "quiet": "2"}
 
 
 class Screen:
-    """Prints to standard output; `colour` is decided once, by where that goes and by NO_COLOR."""
+    """Prints to standard output; colours are decided on once, by where that goes and by NO_COLOR. `failed` counts what did not work."""
 
     def __init__(self) -> None:
+        self.failed = 0
         self._colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     def paint(self, style: str, text: str) -> str:
@@ -30,12 +31,18 @@ class Screen:
         """A sentence, indented below its heading."""
         print(f"  {text}", flush=True)
 
+    def quote(self, text: str) -> None:
+        """What a program answered, line by line, indented below what it was asked."""
+        for line in text.splitlines():
+            print(f"         {line}".rstrip(), flush=True)
+
     def command(self, text: str) -> None:
         """What a person would type to do the same."""
         print(f"  {self.paint('quiet', '$ ' + text)}", flush=True)
 
     def outcome(self, good: bool, text: str) -> None:
         """Something that was tried, and whether it worked."""
+        self.failed += not good
         mark = self.paint("good", "ok ") if good else self.paint("bad", "NO ")
         print(f"  {mark} {text}", flush=True)
 

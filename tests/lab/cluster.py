@@ -138,6 +138,14 @@ class Cluster:
         self.control.kubectl("wait", "pod", f"--selector=group={group}", "--for=condition=Ready", "--timeout=110s")
         return self.pods(group)
 
+    @contextmanager
+    def waiting_pod(self, name: str, *, annotations: dict[str, str]) -> Iterator[None]:
+        """A pod, for the length of a block, that need not become ready."""
+        wanted = [f"--annotations={key}={value}" for key, value in annotations.items()]
+        self.control.kubectl("run", name, f"--image={image.NAME}", "--image-pull-policy=Never", *wanted)
+        yield
+        self.control.kubectl("delete", "pod", name, "--now")
+
     def pods(self, group: str) -> dict[str, Pod]:
         """Return the group's pods by name, as the API knows them now."""
         items = self.control.get("pods", f"--selector=group={group}")["items"]

@@ -107,3 +107,14 @@ class ControlPlane:
     def get(self, *words: object) -> Any:
         """Return what `kubectl get` says, as the API's objects."""
         return json.loads(self.kubectl("get", *words, "-o", "json"))
+
+
+class ApiServer(ControlPlane):
+    """An API server that nobody controls: its user makes nodes and pods, and no token of a service account is ever taken back."""
+
+    def _start_controllers(self) -> None:
+        pass
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Make objects, or bring them to this state. Raises LabError when one is refused."""
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))

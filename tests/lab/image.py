@@ -1,5 +1,5 @@
-"""The lab's container images, made here, so that no registry is needed: busybox, for sandboxes and for pods, and with it an installer
-of the plugins as `deploy/Containerfile` has it, whose Python is the one that runs the tests.
+"""The lab's container images, made here, so that no registry is needed: busybox, for sandboxes and for pods, and the installer of the
+plugins, which podman builds from `deploy/Containerfile` over a base image of busybox and the Python that runs the tests.
 """
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cni_plugins import VERSION
+from tests.e2e.podman import Podman
+from tests.support.node import Node
 from tests.support.paths import REPO
 
 NAME = "lab.local/busybox:1"
-INSTALLER = f"docker.io/library/cni-plugins:{VERSION}"
+BASE, INSTALLER = "lab.local/python:1", f"docker.io/library/cni-plugins:{VERSION}"
+CONTAINERFILE = REPO / "deploy" / "Containerfile"
 APPLETS = ("sh", "sleep", "ip", "ping", "cat", "hostname", "test", "chroot")
 LOADED = (
     "import sys; sys.path.insert(0, sys.argv[1]); import node; print(*(m.__file__ for m in sys.modules.values() if hasattr(m, '__file__')))"
@@ -32,22 +37,13 @@ MEDIA_TYPE = "application/vnd.oci.image"
 
 
 def write(path: Path) -> None:
-    """Write the image to `path` as an OCI archive (OCI Image Layout 1.0.0). Raises OSError when there is no static busybox."""
-    _write(path, NAME, _layer(), WAIT_FOR_THE_END)
-
-
-def write_installer(path: Path, plugins: Path) -> None:
-    """Write the installer's image to `path`, with the executables in `plugins`."""
-    entry = [sys._base_executable, "/cni-plugins/node.py"]  # type: ignore[attr-defined]
-    _write(path, INSTALLER, _layer(_installer(plugins)), entry)
-
-
-def _write(path: Path, name: str, layer: bytes, entry: list[str]) -> None:
+    """Write the image of busybox to `path` as an OCI archive (OCI Image Layout 1.0.0). Raises OSError when there is no static busybox."""
+    layer = _layer()
     config = _json(
         {
             "architecture": ARCHITECTURES[platform.machine()],
             "os": "linux",
-            "config": {"Entrypoint": entry, "Env": ["PATH=/bin"]},
+            "config": {"Entrypoint": WAIT_FOR_THE_END, "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
         }
     )
@@ -59,7 +55,7 @@ def _write(path: Path, name: str, layer: bytes, entry: list[str]) -> None:
             "layers": [_descriptor(layer, "layer.v1.tar")],
         }
     )
-    names = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
+    names = {"io.containerd.image.name": NAME, "org.opencontainers.image.ref.name": NAME}
     index = _json({"schemaVersion": 2, "manifests": [_descriptor(manifest, "manifest.v1+json") | {"annotations": names}]})
     with tarfile.open(path, "w") as archive:
         for blob in (layer, config, manifest):
@@ -68,7 +64,39 @@ def _write(path: Path, name: str, layer: bytes, entry: list[str]) -> None:
         _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
 
 
-def _layer(files: Iterable[tuple[str, Path]] = ()) -> bytes:
+def write_installer(path: Path, plugins: Path) -> None:
+    """Write the installer's image to `path` as an OCI archive, with the executables in `plugins`."""
+    with tempfile.TemporaryDirectory() as scratch, podman_for_images(Path(scratch)) as podman:
+        build_installer(podman, plugins)
+        podman.podman("save", "--quiet", "--format=oci-archive", f"--output={path}", INSTALLER)
+
+
+@contextmanager
+def podman_for_images(scratch: Path) -> Iterator[Podman]:
+    """podman with images of its own, on a node of its own. `scratch` is an empty directory."""
+    node = Node("builder")
+    try:
+        podman = Podman(node, plugins=scratch, scratch=scratch, conflist={"cniVersion": "1.0.0", "name": "none", "plugins": []})
+        try:
+            yield podman
+        finally:
+            podman.close()
+    finally:
+        node.close()
+
+
+def build_installer(podman: Podman, plugins: Path) -> None:
+    """Have podman build INSTALLER as deploy/Containerfile says, from a tree with the executables in `plugins`, over a base made here."""
+    tree, base = podman.scratch / "tree", podman.scratch / "base.tar"
+    shutil.copytree(plugins, tree / "dist" / "bin")
+    shutil.copytree(REPO / "packaging", tree / "packaging", ignore=shutil.ignore_patterns("__pycache__"))
+    base.write_bytes(_base())
+    podman.podman("import", "--quiet", str(base), BASE)
+    podman.podman("build", "--quiet", f"--build-arg=BASE={BASE}", f"--file={CONTAINERFILE}", f"--tag={INSTALLER}", str(tree))
+
+
+def _layer(files: Iterable[Path] = (), *, python: Path | None = None) -> bytes:
+    """An image's only layer: busybox, files of this machine in the places that they have here, and `python`, one of them, as python3."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as layer:
         for name in ("bin", "tmp"):
@@ -76,27 +104,22 @@ def _layer(files: Iterable[tuple[str, Path]] = ()) -> bytes:
             directory.type, directory.mode = tarfile.DIRTYPE, 0o777
             layer.addfile(directory)
         _add(layer, "bin/busybox", Path(shutil.which("busybox") or "/bin/busybox").read_bytes(), mode=0o755)
-        for applet in APPLETS:
-            link = tarfile.TarInfo(f"bin/{applet}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+        for path in files:
+            layer.add(path.resolve(), str(path).lstrip("/"), recursive=False)
+        for name, target in (*((applet, "busybox") for applet in APPLETS), *([("python3", str(python))] if python else [])):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, target
             layer.addfile(link)
-        for name, path in files:
-            layer.add(path.resolve() if path.is_symlink() else path, name.lstrip("/"), recursive=False)
     return data.getvalue()
 
 
-def _installer(plugins: Path) -> Iterator[tuple[str, Path]]:
-    """Names in the image, and where each file is: the plugins and their installer, Python, and what both are linked to."""
-    for path in plugins.rglob("*"):
-        yield f"cni-plugins/bin/{path.relative_to(plugins)}", path
-    for name in ("installer.py", "units.py", "node.py"):
-        yield f"cni-plugins/{name}", REPO / "packaging" / name
+def _base() -> bytes:
+    """The layer of an image that has this Python, the modules that the installer needs, and what both are linked to."""
     python = Path(sys._base_executable)  # type: ignore[attr-defined]
     done = subprocess.run([python, "-I", "-S", "-c", LOADED, REPO / "packaging"], capture_output=True, text=True, check=True)
-    modules = [Path(file) for file in done.stdout.split() if file != "None"]
-    library = [path for path in modules if not path.is_relative_to(REPO)]
-    for path in (python, *library, *_libraries({python, *(path for path in library if path.suffix == ".so")})):
-        yield str(path), path
+    library = {Path(file) for file in done.stdout.split() if file != "None" and not Path(file).is_relative_to(REPO)}
+    linked = _libraries({python, *(path for path in library if path.suffix == ".so")})
+    return _layer({python} | library | linked, python=python)
 
 
 def _libraries(programs: set[Path]) -> set[Path]:

@@ -118,6 +118,17 @@ class Machine:
         process.wait(TIMEOUT)
         log.close()
 
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the machine's own; its directory is made."""
+        with self.node.inside():
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(text)
+
+    def has(self, path: str) -> bool:
+        """Whether this file is on the machine."""
+        with self.node.inside():
+            return Path(path).exists()
+
     def ip(self, *lines: str) -> None:
         """Change the machine's network by lines of `ip -batch`."""
         self.run("ip", "-batch", "-", stdin="\n".join(lines))

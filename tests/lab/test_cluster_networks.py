@@ -12,7 +12,9 @@ from conformance import ledger
 from tests.lab import peers
 from tests.lab.cluster import Pod
 from tests.lab.machine import LabError
-from tests.lab.overlay_cluster import BIN, BOTH, BRIDGES, NET_D, OverlayCluster
+from tests.lab.overlay_cluster import BIN, NET_D, OverlayCluster
+from tests.lab.tutorial import Reader, assert_files_are_those_of_the_lab
+from tests.lab.two_networks import BOTH, BRIDGES
 
 MAY_CHANGE = (
     r".* route (local|anycast|broadcast|multicast) .* proto kernel .*",  # the kernel's own echo of an address, seconds after it
@@ -94,27 +96,31 @@ def test_real_multus_calls_our_plugins_and_is_replaced_by_ours_under_running_pod
     assert_nothing_left(before, cluster.ledgers())
 
 
-def test_installed_by_its_daemonset_it_gives_both_networks_also_after_power_was_lost_and_is_gone_when_uninstalled(
+def test_the_tutorial_followed_to_the_letter_gives_both_networks_also_after_power_was_lost_and_its_last_step_undoes_all(
     cluster: OverlayCluster,
 ) -> None:
+    assert_files_are_those_of_the_lab()
     cluster.use_flannel_alone()
     flannel_alone = configured(cluster)
     cluster.leave_second_overlay_to_agent()
     cluster.load_installer()
-    cluster.apply("rbac.yaml")
-    cluster.roll_out("daemonset.yaml", "cni-plugins")
+    reader = Reader(cluster)
+    for step in range(1, 7):
+        reader.follow(step)
     before = primed(cluster)
-    pods = cluster.create_pods("lasting", 2 * PER_NODE, annotations=BOTH)
+    pods = cluster.create_pods("web", 2, annotations=BOTH)
+    reader.names |= {"10.244.2.2": pods["web-1"].address, "10.50.88.2": pods["web-1"].further["net1"]}
+    reader.follow(7, stop=-1)
+    with cluster.waiting_pod("wrong", annotations={"k8s.v1.cni.cncf.io/networks": "flannel3"}):
+        reader.follow(7, skip=-1)
     assert_connected(cluster, pods)
     assert_apart(cluster)
     cluster.reboot_workers()
-    again = cluster.pods_after("lasting", pods)
-    assert_connected(cluster, again)
-    cluster.delete_pods("lasting")
+    assert_connected(cluster, cluster.pods_after("web", pods))
+    reader.follow(8)
+    reader.follow(9, stop=1)
     assert_nothing_left(before, cluster.ledgers(), rebooted=True)
-    cluster.withdraw("daemonset.yaml")
-    cluster.roll_out("uninstall.yaml", "cni-plugins-uninstall")
-    cluster.withdraw("uninstall.yaml", "rbac.yaml")
+    reader.follow(9, skip=1)
     assert configured(cluster) == flannel_alone
     plain = cluster.create_pods("plain", 2)
     assert [cluster.unreachable(pod, [other.address for other in plain.values()]) for pod in plain.values()] == [[], []]

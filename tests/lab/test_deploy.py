@@ -1,8 +1,11 @@
-"""What deploy/ grants, in a real API server: it is enough for a pod's networks and for an overlay, and each part of it is needed."""
+"""What deploy/ has: its image installs the executables, and what it grants in a real API server is enough for a pod's networks and for an
+overlay, and each part of it is needed.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from ipaddress import IPv4Address
@@ -13,7 +16,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from cni_plugins import VERSION
-from tests.lab.control_plane import ControlPlane
+from tests.lab import image
+from tests.lab.control_plane import ApiServer
 from tests.lab.machine import Machine, wait_for
 from tests.lab.overlay_cluster import DEPLOY
 from tests.support.inprocess import InProcess
@@ -29,23 +33,13 @@ STATUS = "k8s.v1.cni.cncf.io/network-status"
 BRIDGE = {"cniVersion": "1.0.0", "type": "bridge", "bridge": "br1", "ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}}
 Right = tuple[str, str]
 EVENTS: Right = ("create", "events")
+NODE = "one"
 PATHS = {
     "pods": "/api/v1/namespaces/default/pods/web",
     "network-attachment-definitions": "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions/second",
     "pods/status": "/api/v1/namespaces/default/pods/web/status",
 }
 NODES = ((1, "one"), (2, "two"))
-
-
-class ApiServer(ControlPlane):
-    """An API server that nobody controls: the tests do, and no token of a service account is ever taken back."""
-
-    def _start_controllers(self) -> None:
-        pass
-
-    def apply(self, *objects: dict[str, Any]) -> None:
-        """Make objects, or bring them to this state."""
-        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
 
 class Account:
@@ -81,14 +75,14 @@ class Account:
 
 
 class Scene:
-    """A pod `web` that asks for the network `second`."""
+    """A pod `web` on this node that asks for the network `second`; with `agent` its calls go through an agent."""
 
-    def __init__(self, account: Account, directory: Path) -> None:
+    def __init__(self, account: Account, directory: Path, *, agent: bool = False) -> None:
         self.api = api = account.api
         self._kubeconfig = account.kubeconfig
-        self._plugins = InProcess(api.machine.node, directory)
+        self.plugins = InProcess(api.machine.node, directory, agent=agent)
         self._sandbox = api.machine.node.container(f"pod{len(api.machine.node.containers)}")
-        pod = {"containers": [{"name": "main", "image": "none"}], "automountServiceAccountToken": False}
+        pod = {"nodeName": NODE, "containers": [{"name": "main", "image": "none"}], "automountServiceAccountToken": False}
         api.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "annotations": NETWORKS}, "spec": pod})
         metadata = api.get("pod", "web")["metadata"]
         self._args = f"K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID={metadata['uid']};K8S_POD_INFRA_CONTAINER_ID=x"
@@ -97,7 +91,7 @@ class Scene:
         """ADD or DEL of the pod's networks."""
         first = {**BRIDGE, "name": "first", "bridge": "br0", "ipam": {"type": "host-local", "subnet": "10.0.0.0/24"}}
         conf = {"cniVersion": "1.0.0", "name": "multi", "type": "multus", "kubeconfig": str(self._kubeconfig), "delegates": [first]}
-        return self._plugins("multus", verb, {**conf, "apiTimeout": 5}, container=self._sandbox, args=self._args)
+        return self.plugins("multus", verb, {**conf, "apiTimeout": 5}, container=self._sandbox, args=self._args)
 
     def networks(self) -> list[str]:
         """What the pod was told that it has."""
@@ -112,6 +106,11 @@ class Scene:
 def manifests(name: str) -> list[dict[str, Any]]:
     """The objects of a file in deploy/."""
     return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+def is_for_the_agent(right: Right) -> bool:
+    """Whether calls work without it."""
+    return right[0] in ("list", "watch")
 
 
 def rights(name: str) -> list[Right]:
@@ -143,8 +142,23 @@ def account(api: ApiServer, tmp_path: Path) -> Account:
 def scene(account: Account, tmp_path: Path) -> Iterator[Scene]:
     """A pod of its own for each test."""
     yield Scene(account, tmp_path)
-    account.api.kubectl("delete", "pod", "web", "--now")
-    account.api.kubectl("delete", "events", "--all")
+    clear(account.api)
+
+
+@pytest.fixture
+def watched(account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """The same with an agent."""
+    monkeypatch.setenv("NODE_NAME", NODE)
+    scene = Scene(account, tmp_path, agent=True)
+    yield scene
+    scene.plugins.rest()
+    clear(account.api)
+
+
+def clear(api: ApiServer) -> None:
+    """Remove the pod, which no kubelet does, and what is told of it."""
+    api.kubectl("delete", "pod", "web", "--force", "--grace-period=0")
+    api.kubectl("delete", "events", "--all")
 
 
 @pytest.fixture
@@ -190,6 +204,23 @@ def test_every_container_has_the_image_of_this_version(name: str) -> None:
     assert {container["image"] for container in (*pod["initContainers"], *pod["containers"])} == {f"cni-plugins:{VERSION}"}
 
 
+def test_the_image_brings_the_executables_to_a_node_and_takes_them_away_again(root: None, plugins: Path, tmp_path: Path) -> None:
+    scratch, host = tmp_path / "scratch", tmp_path / "host"
+    directory = host / "opt/cni/bin"
+    for path in (scratch, directory):
+        path.mkdir(parents=True)
+    (directory / "bridge").write_text("somebody else's")
+    with image.podman_for_images(scratch) as podman:
+        image.build_installer(podman, plugins)
+        podman.run(image.INSTALLER, "executables", volumes={"/host": host})
+        done = subprocess.run([directory / "bridge"], env={"CNI_COMMAND": "VERSION"}, input=b"{}", capture_output=True, check=False)
+        assert "1.1.0" in json.loads(done.stdout)["supportedVersions"]
+        assert {path.name for path in plugins.iterdir()} <= {path.name for path in directory.iterdir()}
+        podman.run(image.INSTALLER, "uninstall", volumes={"/host": host})
+    assert [path.name for path in directory.iterdir()] == ["bridge"]
+    assert (directory / "bridge").read_text() == "somebody else's"
+
+
 def test_what_is_granted_is_enough_for_networks_status_and_events(account: Account, scene: Scene) -> None:
     account.grant("rbac.yaml")
     assert scene.call("ADD").result["ips"][0]["address"].startswith("10.0.0.")
@@ -198,7 +229,7 @@ def test_what_is_granted_is_enough_for_networks_status_and_events(account: Accou
     assert scene.call("DEL").code == 0
 
 
-@pytest.mark.parametrize("right", [right for right in rights("rbac.yaml") if right != EVENTS], ids=" ".join)
+@pytest.mark.parametrize("right", [right for right in rights("rbac.yaml") if right != EVENTS and not is_for_the_agent(right)], ids=" ".join)
 def test_without_any_part_of_it_the_pod_gets_no_network_and_hears_which_part_is_lacking(
     account: Account, scene: Scene, right: Right
 ) -> None:
@@ -212,6 +243,34 @@ def test_without_the_right_to_write_events_there_are_none_and_networks_work(acco
     assert scene.call("ADD").result
     assert scene.events() == []
     assert scene.call("DEL").code == 0
+
+
+def test_what_is_granted_is_enough_for_an_agent_that_need_not_ask_for_each_pod(account: Account, watched: Scene) -> None:
+    account.grant("rbac.yaml")
+    answered: list[bool] = []
+    memory = watched.plugins.warm.memory
+    memory.told = answered.append
+    assert watched.call("ADD").result
+    wait_for(lambda: all(one.synced for cluster in memory._clusters.values() for one in cluster._watched.values()), "it is not certain")
+    assert watched.call("DEL").code == 0
+    answered.clear()
+    assert watched.call("ADD").result
+    assert answered == [True, True]
+    assert watched.networks() == ["first", "default/second"]
+    assert watched.call("DEL").code == 0
+
+
+@pytest.mark.parametrize("right", [right for right in rights("rbac.yaml") if is_for_the_agent(right)], ids=" ".join)
+def test_without_any_right_of_the_agents_calls_work_and_its_log_says_which_one_is_lacking(
+    account: Account, watched: Scene, caplog: pytest.LogCaptureFixture, right: Right
+) -> None:
+    account.grant("rbac.yaml", without=right)
+    assert watched.call("ADD").result
+    verb, resource = right
+    said = f'cannot {verb} resource "{resource}" in API group "{"" if resource == "pods" else "k8s.cni.cncf.io"}"'
+    wait_for(lambda: any(said in record.message for record in caplog.records), f"the log does not say: {said}")
+    assert watched.networks() == ["first", "default/second"]
+    assert watched.call("DEL").code == 0
 
 
 def test_what_is_granted_is_enough_for_an_overlay(account: Account, store: KubernetesStore) -> None:

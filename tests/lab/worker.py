@@ -76,14 +76,7 @@ class Worker:
 
     def write(self, path: str, value: Any) -> None:
         """Write a file of the machine's own, as JSON; its directory is made."""
-        with self.machine.node.inside():
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(json.dumps(value))
-
-    def has(self, path: str) -> bool:
-        """Whether this file is on the machine."""
-        with self.machine.node.inside():
-            return Path(path).exists()
+        self.machine.write(path, json.dumps(value))
 
     def start_containerd(self) -> None:
         """Start containerd and wait until it answers."""

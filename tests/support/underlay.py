@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -66,5 +67,6 @@ class Underlay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for node in (*self.nodes, self.hub):
-            node.close()
+        with ExitStack() as closing:  # all of them, also when one has a process left
+            for node in (self.hub, *self.nodes):
+                closing.callback(node.close)
