@@ -13,6 +13,7 @@ PYTEST := $(RUN) -m pytest
 PARALLEL := --numprocesses=$(WORKERS) --dist=worksteal
 # Tests that have a target of their own are left out elsewhere: make test is to be quick enough for every change.
 KERNEL := tests/netns/plugins tests/netns/kernel tests/netns/ipam tests/netns/legacy tests/netns/cli tests/netns/multus_lite
+CALLING := $(addprefix tests/netns/,plugins multus_lite legacy cli vxlan overlay/test_plugin.py)
 FAULTS := tests/netns/faults $(wildcard tests/netns/*/test_faults.py tests/netns/*/*/test_faults.py)
 OVERLAY_E2E := $(wildcard tests/e2e/test_overlay*.py)
 OTHERWISE := $(FAULTS:%=--ignore=%)
@@ -51,13 +52,22 @@ demo-overlay: python ## show nodes joined by two overlays, and a broken peer rep
 	@$(MAKE) --no-print-directory build peers
 	@$(RUN) -m demo.overlay
 
+.PHONY: demo-multinet
+demo-multinet: python ## show pods with two networks, Flannel's and a second overlay (first run: 10 minutes more)
+	@$(PREFLIGHT) cluster
+	@$(MAKE) --no-print-directory build
+	@$(RUN) -m tests.lab.peers cni flannel kubernetes
+	@$(RUN) -m demo.multinet
+
 .PHONY: test
 test: python ## prove the plugins: style, types, unit, kernel and end-to-end tests
 	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build lint peers
-	@$(PYTEST) tests/conformance
-	@$(PYTEST) $(PARALLEL) tests/unit $(KERNEL) tests/e2e tests/reference_suites $(OTHERWISE) \
-	  $(addprefix --ignore=,tests/e2e/test_flannel.py $(OVERLAY_E2E))
+	@status=0; \
+	$(PYTEST) tests/conformance || status=$$?; \
+	$(PYTEST) $(PARALLEL) tests/unit $(KERNEL) tests/e2e tests/reference_suites $(OTHERWISE) \
+	  $(addprefix --ignore=,tests/e2e/test_flannel.py $(OVERLAY_E2E)) || status=$$?; \
+	exit $$status
 
 .PHONY: test-faults
 test-faults: python ## make every operation on the machine fail in turn, and an agent die after each
@@ -69,7 +79,7 @@ test-faults: python ## make every operation on the machine fail in turn, and an 
 test-agent: python ## run the kernel tests of the plugins once more, with every call going through an agent
 	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build peers
-	@CNI_TEST_AGENT=1 $(PYTEST) $(PARALLEL) tests/netns/plugins tests/netns/multus_lite $(OTHERWISE)
+	@CNI_TEST_AGENT=1 $(PYTEST) $(PARALLEL) $(CALLING) $(OTHERWISE)
 
 .PHONY: test-overlay
 test-overlay: python ## join nodes by overlays: ours, flanneld's, and both, with leases in etcd
@@ -91,15 +101,15 @@ format: python ## format the code and sort its imports
 	@$(RUN) -m ruff format .
 
 .PHONY: peers
-peers: python ## build the reference plugins, cnitool and flannel, which tests and demo run
-	@$(RUN) -m tests.lab.peers cni flannel
+peers: python ## build the reference plugins, cnitool, flannel and multus, which tests and demo run
+	@$(RUN) -m tests.lab.peers cni flannel multus
 
 .PHONY: test-cluster
 test-cluster: python ## network pods in a real two-node Kubernetes cluster (first run: 10 minutes more)
 	@$(PREFLIGHT) cluster
 	@$(MAKE) --no-print-directory build
 	@$(RUN) -m tests.lab.peers cni flannel kubernetes multus
-	@$(PYTEST) tests/lab/test_cluster.py tests/lab/test_cluster_networks.py tests/lab/test_deploy.py tests/lab/leases
+	@$(PYTEST) tests/lab/test_cluster.py tests/lab/test_cluster_networks.py tests/lab/test_deploy.py tests/lab/test_watching.py tests/lab/test_hot_change.py tests/lab/test_demo_multinet.py tests/lab/leases
 
 .PHONY: test-vm
 test-vm: python ## test what needs another kernel, in an emulated machine
@@ -108,7 +118,7 @@ test-vm: python ## test what needs another kernel, in an emulated machine
 	@$(PYTEST) -s tests/lab/test_vm.py
 
 .PHONY: conformance-reports
-conformance-reports: python ## judge the reference plugins, multus and ours, and write docs/conformance (long)
+conformance-reports: python ## judge the reference plugins, multus, flannel and ours, and write docs/conformance (long)
 	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build
 	@$(RUN) -m tests.lab.conformance_reports
@@ -124,6 +134,13 @@ bench-overlay: python ## measure an overlay beside flanneld's, between the same 
 	@$(PREFLIGHT) test
 	@$(MAKE) --no-print-directory build peers
 	@$(RUN) -m benchmarks.overlay
+
+.PHONY: bench-multinet
+bench-multinet: python ## measure pods with several networks beside Multus, with a real API server (first run: 10 minutes more)
+	@$(PREFLIGHT) cluster
+	@$(MAKE) --no-print-directory build
+	@$(RUN) -m tests.lab.peers cni kubernetes multus
+	@$(RUN) -m benchmarks.multinet
 
 KILLS ?= 6000
 CALLS ?= 100000
