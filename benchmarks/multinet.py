@@ -8,11 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import Any
 
 from benchmarks.table import HEAD, Row
 from benchmarks.timing import Run, Series, in_turn, run
+from tests.e2e.agents import Agent
 from tests.lab import peers
 from tests.lab.control_plane import ApiServer
 from tests.lab.machine import Machine
@@ -28,7 +26,7 @@ from tests.support.paths import PLUGIN_DIR
 ADDRESS = "192.168.77.1"
 NETWORKS = ("one", "two", "three")
 WARM_UP = 2
-SETTLE_SECONDS = 2.0
+FROM_MEMORY = "cni_kubernetes_lookups_total{answered_by=memory}"
 NAMESPACE = "default"
 ANNOTATION = {"k8s.v1.cni.cncf.io/networks": ", ".join(NETWORKS)}
 DEFINITION = "customresourcedefinition.apiextensions.k8s.io/network-attachment-definitions.k8s.cni.cncf.io"
@@ -61,18 +59,10 @@ class Contender:
         if not self.agent:
             yield
             return
-        with self._node.inside():
-            process = subprocess.Popen([self.directory / "cni-agent", "--foreground"], stderr=subprocess.PIPE, text=True)
-        assert process.stderr
-        while "serving" not in process.stderr.readline():
-            pass
-        self.add(0)
-        time.sleep(SETTLE_SECONDS)  # until it knows pods and definitions
-        try:
+        with Agent(self._node, self.directory) as agent:
+            while FROM_MEMORY not in agent.metrics():
+                self.add(0)
             yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate()
 
     def call(self, verb: str, number: int) -> Run:
         """One call for the networks of one pod."""

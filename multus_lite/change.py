@@ -65,7 +65,6 @@ class Change(Apply):
     def undo(self) -> None:
         """Make it as it was: what is new goes, what went is made again, and may get other addresses. Raises CniError."""
         if self._begun:
-            self._failed = False
             for network in self._had:
                 if network not in self._choice.networks:
                     network.result = None

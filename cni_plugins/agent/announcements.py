@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import socket
-import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from cni_plugins.kernel.dbus import Bus
+from cni_plugins.kernel.rtnl import split
 from cni_plugins.plan.kinds import zone
 from cni_plugins.protocol.errors import CniError
 
@@ -61,21 +60,13 @@ class Changes:
             except OSError:
                 news = News(deleted=True, taken=True, made=True)
                 continue
-            for kind, message in _split(messages):
+            for kind, _, _, message in split(messages):
                 ours = _OUR_TABLES in message
                 news |= News(deleted=kind in _DELETIONS, taken=ours and kind == _DELTABLE, made=ours and kind == _NEWCHAIN)
 
     def close(self) -> None:
         """Hear no more."""
         self._socket.close()
-
-
-def _split(messages: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + 16 <= len(messages):
-        length, kind = struct.unpack_from("IH", messages, offset)
-        yield kind, messages[offset : offset + length]
-        offset += (max(length, 16) + 3) & ~3
 
 
 class Firewalld:

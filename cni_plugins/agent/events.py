@@ -6,8 +6,9 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Iterator
 from time import monotonic
+
+from cni_plugins.kernel.rtnl import split
 
 _NETLINK_ROUTE, _SOL_NETLINK, _ADD_MEMBERSHIP = 0, 270, 1
 _SO_RCVBUFFORCE = 33
@@ -91,7 +92,7 @@ class Events:
             except OSError:
                 self.heard = True  # some were lost
                 continue
-            self.heard = self.heard or any(self._concerns_us(kind, message) for kind, message in _split(messages))
+            self.heard = self.heard or any(self._concerns_us(kind, message) for kind, _, _, message in split(messages))
 
     def _read_wakes(self) -> bool:
         try:
@@ -114,14 +115,6 @@ class Events:
         self._socket.close()
         os.close(self._woken)
         os.close(self._waker)
-
-
-def _split(messages: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + _HEADER <= len(messages):
-        length, kind = struct.unpack_from("IH", messages, offset)
-        yield kind, messages[offset : offset + length]
-        offset += (max(length, _HEADER) + 3) & ~3
 
 
 def _outgoing(message: bytes) -> int:

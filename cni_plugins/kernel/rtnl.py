@@ -96,7 +96,7 @@ def attributes(message: Message, wanted: Mapping[str, str]) -> dict[str, Any]:
     return {ours: value for name, ours in wanted.items() if (value := message.get_attr(name)) is not None}
 
 
-def _split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """Take a datagram apart: (type, flags, sequence number, message with its header)."""
     offset = 0
     while offset + _HEADER <= len(datagram):
@@ -220,7 +220,7 @@ class Channel:
     def _receive(self, what: str) -> Iterator[tuple[int, int, int, bytes]]:
         """Wait for the next datagram and take it apart; what a failed one would have said stays unknown."""
         try:
-            return _split(calls.netlink_receive(self._socket))
+            return split(calls.netlink_receive(self._socket))
         except OSError as error:
             raise NetlinkError(error.errno or 0, what, "the kernel's answer could not be read") from error
 

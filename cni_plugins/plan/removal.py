@@ -7,7 +7,7 @@ the reference's computable names.
 from __future__ import annotations
 
 from cni_plugins.plan import records
-from cni_plugins.plan.locks import AttachmentLock
+from cni_plugins.plan.locks import AttachmentLocks, LentLock
 from cni_plugins.plan.resource import Owned
 from cni_plugins.protocol.attachment import Attachment
 from cni_plugins.protocol.errors import CniError, KernelRefused
@@ -93,7 +93,7 @@ def collect(plugin: Plugin, world: World, *, network: str, valid: Valid) -> None
     keep = {Attachment(network, *owner).key for owner in valid or ()}
     stale = () if valid is None else [one for one in records.of_network(world.run_dir, plugin.name, network) if one.key not in keep]
     for record in stale:
-        with AttachmentLock(world.run_dir, plugin.name, record.key, wait=False) as lock:
+        with LentLock(world.handles, plugin.name, record.key, wait=False) as lock:
             if lock.held and record.damaged:
                 failures.attempt(None, record.remove)  # what it spoke of is found below, by its marks
             elif lock.held:
@@ -109,14 +109,9 @@ def _collect_marked(plugin: Plugin, world: World, failures: Failures, /, *, kind
     stale = [owned for owned in kind.marked(world, network) if owned.key not in keep]
     for start in range(0, len(stale), _BUNDLE):
         bundle = stale[start : start + _BUNDLE]
-        locks = {key: AttachmentLock(world.run_dir, plugin.name, key, wait=False) for key in {owned.key for owned in bundle}}
-        try:
-            for lock in locks.values():
-                lock.__enter__()
-            failures.drop(kind, world, [owned for owned in bundle if locks[owned.key].held])
-        finally:
-            for lock in locks.values():
-                lock.__exit__(None, None, None)
+        with AttachmentLocks(world.run_dir) as locks:
+            ours = {key for key in {owned.key for owned in bundle} if locks.take(plugin.name, key)}
+            failures.drop(kind, world, [owned for owned in bundle if owned.key in ours])
 
 
 class Failures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
@@ -35,6 +36,7 @@ class Watched:
     def __init__(self) -> None:
         self.tried: queue.Queue[AbstractSet[str]] = queue.Queue()
         self.restored: queue.Queue[int] = queue.Queue()
+        self.noticed = threading.Event()
 
     def wait(self) -> AbstractSet[str]:
         """The kinds of the next try."""
@@ -81,7 +83,7 @@ def watch(node: Node, monkeypatch: pytest.MonkeyPatch) -> Watch:
             return done
 
         monkeypatch.setattr(Restorer, "put_back", trying)
-        watch = RulesWatch(warm, run_dir=RUN_DIR, restored=watched.restored.put)
+        watch = RulesWatch(warm, run_dir=RUN_DIR, restored=watched.restored.put, noticed=watched.noticed.set)
         watch.start()
         try:
             watched.wait()
@@ -115,6 +117,7 @@ def test_rules_that_a_reload_of_iptables_replaced_are_put_back(node: Node, pods:
     with watch() as watched:
         node.run(["iptables-legacy-restore"], input=saved)
         watched.wait_until_restored("firewall")
+        assert watched.noticed.is_set(), "overlays, which have no attachments here, do not hear of it"
         assert not pods.drift(pod)
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cni_plugins.kernel import https
-from cni_plugins.kernel.https import Connection
+from cni_plugins.kernel.https import Connection, Server
 from multus_lite import kubeconfig
 from tests.netns.multus_lite import api_server
 from tests.netns.multus_lite.api_server import ApiServer
-from tests.netns.multus_lite.test_stream import CHUNKED, HEAD, PLAIN, server
+from tests.netns.multus_lite.test_stream import CHUNKED, HEAD, PLAIN, SECONDS, server
 from tests.support.node import Node
 
-SECONDS = 60
 COUNTED = HEAD + b"Content-Length: 4\r\n\r\nfour"
 
 
@@ -49,6 +52,42 @@ def test_connection_that_ends_without_a_word_is_made_anew(node: Node) -> None:
         connection = Connection(one)
         assert [connection.ask("GET", "/", {}, seconds=SECONDS) for _ in range(3)] == [(200, b"four")] * 3
         connection.close()
+
+
+def test_connection_that_ends_right_before_a_request_is_made_anew(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    with server([COUNTED], times=2) as one:
+        connection = Connection(one)
+        connection.ask("GET", "/", {}, seconds=SECONDS)
+        monkeypatch.setattr(Connection, "at_rest", True)  # as it was when it was looked at
+        assert connection.ask("GET", "/", {}, seconds=SECONDS) == (200, b"four")
+        connection.close()
+
+
+def test_connection_that_is_reset_before_the_handshake_is_closed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        one = Server("127.0.0.1", listening.getsockname()[1])
+        one.verify = False
+        before = set(os.listdir("/proc/self/fd"))
+        thread = threading.Thread(target=_reset, args=(listening,))
+        thread.start()
+        monkeypatch.setattr(https, "create_connection", lambda *where, **how: _after(thread, *where, **how))
+        with pytest.raises(ConnectionError) as kept:
+            Connection(one).ask("GET", "/", {}, seconds=SECONDS)
+        del kept
+        gc.collect()  # a socket that was left open would warn now, which is an error
+        assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def _after(thread: threading.Thread, *where: Any, **how: Any) -> socket.socket:
+    made = socket.create_connection(*where, **how)
+    thread.join()
+    return made
+
+
+def _reset(listening: socket.socket) -> None:
+    channel, _ = listening.accept()
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    channel.close()
 
 
 def test_more_than_was_announced_is_not_taken_for_the_next_answer(node: Node) -> None:

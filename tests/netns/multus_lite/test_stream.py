@@ -22,6 +22,7 @@ from tests.support.node import Node
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n6\r\none\ntw\r\n4;a=b\r\no\n\nt\r\n6\r\nhree\nf\r\n0\r\n\r\n"
 PLAIN = HEAD + b"\r\none\ntwo\n\nthree\nf"
+SECONDS = 60
 LINES = [b"one", b"two", b"", b"three"]
 
 
@@ -29,6 +30,7 @@ LINES = [b"one", b"two", b"", b"three"]
 def server(pieces: Sequence[bytes], *, times: int = 1, reset: bool = False) -> Iterator[Server]:
     """A server that answers one request with these bytes, each in a packet of its own, and closes the connection; and so some `times`."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(SECONDS)  # who does not come is an error, and not waited for
         thread = threading.Thread(target=_serve, args=(listening, pieces, times, reset))
         thread.start()
         try:

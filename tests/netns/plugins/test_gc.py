@@ -55,6 +55,20 @@ def test_gc_without_a_list_removes_nothing(plugins: InProcess, *, pod: Container
     assert ledger.diff(before, node.ledger()) == []
 
 
+def test_gc_lends_a_foreign_ipam_plugin_the_lock_of_the_attachment_that_it_deletes(
+    plugins: InProcess, pod: Container, tmp_path: Path
+) -> None:
+    """Should the GC be killed, nobody is at work on the attachment before that plugin has ended."""
+    inherited, script = tmp_path / "inherited", tmp_path / "foreign"
+    result = '{"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.9/24"}]}'
+    script.write_text(f"#!/bin/sh\ncase $CNI_COMMAND in\nADD) echo '{result}' ;;\nDEL) readlink /proc/$$/fd/3 >{inherited} || : ;;\nesac\n")
+    script.chmod(0o755)
+    conf = network("bridge", ipam={"type": "foreign"})
+    plugins.good("bridge", "ADD", conf, container=pod, path=[tmp_path])
+    plugins.good("bridge", "GC", conf | listed(), path=[tmp_path])
+    assert inherited.read_text() == "/run/cni-plugins/lock\n"
+
+
 def test_gc_leaves_other_networks_alone(plugins: InProcess, pod: Container, node: Node) -> None:
     plugins.good("bridge", "ADD", full_bridge(name="net2", ipam=host_local("10.2.0.0/24")), container=pod)
     plugins.good("ptp", "ADD", network("ptp", name="net3", ipMasq=True, ipam=host_local("10.3.0.0/24")), container=pod, ifname="eth1")
